@@ -1,0 +1,19 @@
+"""Who may look at whom: boolean tensors, True = may attend, built outside the models and passed to them."""
+
+import torch
+from torch import Tensor
+
+
+def causal_mask(t: int, s: int, device: torch.device | None = None) -> Tensor:
+    """(T, S): query i may see the keys up to its own place; the last query is aligned with the last key.
+
+    >>> causal_mask(2, 3).int()  # two new tokens behind a cache of one
+    tensor([[1, 1, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    return torch.ones(t, s, dtype=torch.bool, device=device).tril(s - t)
+
+
+def padding_mask(mask: Tensor) -> Tensor:
+    """(B, S), True = a real token -> (B, 1, 1, S): every head and every query sees the real tokens only."""
+    return mask[:, None, None, :]
