@@ -1,0 +1,82 @@
+"""Optimizers and the learning-rate schedule."""
+
+from collections import defaultdict
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+def trapezoid(step: int, steps: int, warmup: int, decay: float) -> float:
+    """The factor of the learning rate at `step` of `steps`: up over `warmup` steps, level, down to zero at the end.
+
+    decay: the share of the steps that go down. The long level part lets one run be cut or prolonged without a new
+    schedule (Hägele et al. 2024, arXiv:2405.18392); BERT's own goes down from the end of the warm-up on (decay = 1).
+
+    >>> [trapezoid(step, steps=10, warmup=2, decay=0.4) for step in (0, 1, 5, 7, 9)]
+    [0.5, 1.0, 1.0, 0.75, 0.25]
+    """
+    left = (steps - step) / max(1, decay * steps)
+    return min(1.0, (step + 1) / max(1, warmup), left)
+
+
+def matrices_and_rest(model: nn.Module, *inside: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What Muon is for, the matrices whose name holds one of `inside`, and what AdamW keeps: all else.
+
+    Embeddings, heads, norms and biases are not maps between hidden states: for them a step that is orthogonal makes no
+    sense (Jordan et al. 2024).
+    """
+    named = list(model.named_parameters())
+    chosen = {id(p) for name, p in named if p.ndim == 2 and any(part in name for part in inside)}
+    return [p for _, p in named if id(p) in chosen], [p for _, p in named if id(p) not in chosen]
+
+
+def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
+    """For each matrix of the stack (N, rows, columns) nearly U Vᵀ, where U S Vᵀ is its singular value decomposition.
+
+    All singular values of the result lie between about 0.7 and 1.2. Newton-Schulz iteration with the coefficients of
+    Jordan et al. 2024 (Muon, kellerjordan.github.io/posts/muon): X <- (a + b X Xᵀ + c (X Xᵀ)²) X. The factors before X
+    are polynomials of the first X Xᵀ, so only that small square matrix is iterated and X multiplied once at the end.
+    """
+    x = g.mT if g.shape[-2] > g.shape[-1] else g  # rows <= columns: X Xᵀ is the smaller one of the two products
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # now every singular value is at most 1
+    gram = x @ x.mT
+    identity = total = torch.eye(gram.shape[-1], dtype=g.dtype, device=g.device).expand_as(gram)
+    for _ in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) + 3.4445 * identity
+        total = factor @ total
+        gram = factor @ gram @ factor
+    x = total @ x
+    return x.mT if g.shape[-2] > g.shape[-1] else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal: all directions of a weight matrix move by the same amount.
+
+    lr: the size of a step, as the root mean square of the change of one weight divided by 0.2 (Liu et al. 2025,
+    arXiv:2502.16982, eq. 4: so AdamW's learning rates carry over). Matrices of one shape are stacked and orthogonalised
+    together in float32: on a CPU torch.optim.Muon, one matrix at a time in bfloat16, takes three times as long.
+    """
+
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95,
+                 weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            by_shape = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_shape[p.shape].append(p)
+            for shape, params in by_shape.items():
+                self._step_of_one_shape(params, group, 0.2 * max(shape) ** 0.5)
+
+    def _step_of_one_shape(self, params: list[nn.Parameter], group: dict, scale: float) -> None:
+        grads = [p.grad for p in params]
+        velocity = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
+        torch._foreach_lerp_(velocity, grads, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(grads, velocity, group["momentum"])  # Nesterov: look where momentum leads
+        updates = orthogonalise(torch.stack(ahead))
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, list(updates.unbind()), alpha=-group["lr"] * scale)
