@@ -1,0 +1,169 @@
+"""Published checkpoints: the Hugging Face layout, config.json beside model.safetensors (older: pytorch_model.bin).
+
+This file knows no model. A model package says in a `Layout` what its published form calls things. `views` shows the
+parameters cut and named like that, in the model's own memory; `save` writes the views, `load` copies a file into them.
+So nothing can be right in one direction and wrong in the other, and tied parameters stay tied: none is replaced.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch.nn as nn
+from torch import Tensor
+
+from common import checkpoint
+from common.command import UserError
+
+INSTALL = 'needs the package safetensors: pip install -c constraints.txt -e ".[hub]"'
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model is published. Names of tensors stand here without `prefix`, except in `modules`."""
+
+    architecture: str  # the class of `transformers` that opens it
+    modules: dict[str, str | tuple[str, ...]]  # our module -> theirs, {i} a layer; several: stacked in ours along dim 0
+    config: dict[str, str | tuple[str, ...]]  # our config field -> theirs; several: all are written, the first is read
+    constants: dict[str, object]  # fields of config.json that allow one value here; an absent one has that value
+    prefix: str = ""  # stands before the names of the base model, in some files and not in others
+    respelled: dict[str, str] = field(default_factory=dict)  # ends of names in old files -> the ends of today
+    copies: dict[str, str] = field(default_factory=dict)  # a tensor that some files repeat -> the one it repeats
+    left_out: frozenset[str] = frozenset()  # tensors that a file may hold and that this model does not read
+    optional: frozenset[str] = frozenset()  # tensors that a file may lack, if it lacks all of them
+
+    def translate(self, module: str) -> tuple[str, ...]:
+        """The published modules of one of ours: `blocks.3.qkv` -> (`layer.3.query`, `layer.3.key`, `layer.3.value`)."""
+        layer = re.search(r"\.(\d+)\.", module)
+        theirs = self.modules[re.sub(r"\.\d+\.", ".{i}.", module, count=1)]
+        return tuple(name.format(i=layer and layer[1]) for name in as_tuple(theirs))
+
+    def bare(self, name: str) -> str:
+        """A published name as it is without the prefix and in the spelling of today."""
+        name = name.removeprefix(self.prefix)
+        old = next((end for end in self.respelled if name.endswith(end)), None)
+        return name if old is None else name.removesuffix(old) + self.respelled[old]
+
+
+def as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
+def views(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
+    """The parameters of `model` under their published names: what is written into a view is written into the model."""
+    found = {}
+    for name, parameter in model.named_parameters():  # a tied parameter comes once, under its first name
+        module, _, kind = name.rpartition(".")
+        names = [f"{theirs}.{kind}" for theirs in layout.translate(module)]
+        found.update(zip(names, parameter.detach().chunk(len(names)), strict=True))
+    return found
+
+
+def save(model: nn.Module, layout: Layout, directory: Path) -> None:
+    """Write config.json and model.safetensors, each whole or not at all. UserError when the system refuses."""
+    if not find_spec("safetensors"):
+        raise UserError(f"writing model.safetensors {INSTALL}")
+    import safetensors.torch
+
+    def write(part: Path) -> None:
+        try:
+            safetensors.torch.save_file(tensors, part, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:  # its word for a full disk
+            raise OSError(error) from error
+
+    tensors = {name: view.cpu().contiguous() for name, view in views(model, layout).items()}
+    config = {"architectures": [layout.architecture], **layout.constants}
+    for ours, theirs in layout.config.items():
+        config |= dict.fromkeys(as_tuple(theirs), getattr(model.config, ours))
+    text = json.dumps(config, indent=2) + "\n"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the directory {directory} cannot be made ({error.strerror})") from error
+    checkpoint.write_atomically(directory / "model.safetensors", write)
+    checkpoint.write_atomically(directory / "config.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def load(model_class: Callable, config_class: Callable, layout: Layout, directory: Path) -> nn.Module:
+    """`model_class(config_class(...))` as `directory` has it, dropout off (`.eval()`), as `transformers` does it.
+
+    UserError for a missing or damaged file, another kind of model, a tensor that is missing, superfluous or misshapen.
+    """
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory; to fetch a published model: hf download NAME --local-dir DIR")
+    fields, saved_as = _read_config(directory / "config.json", layout)
+    path, tensors = _read_tensors(directory)
+    try:
+        model = model_class(config_class(**fields))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise UserError(f"{directory / 'config.json'} does not fit together: {str(error).splitlines()[0]}") from error
+    _fill(views(model, layout), tensors, layout, f"{path} (saved as {saved_as})")
+    return model.eval()
+
+
+def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout, file: str) -> None:
+    """Copy the tensors of a file into the views of a model, when each tensor has a place and each place a tensor."""
+    ours = {layout.bare(name): name for name in places}
+    stored = {}  # the tensors under the names of `places`, whatever prefix and spelling the file has
+    for name, tensor in tensors.items():
+        bare = layout.bare(name)
+        known = bare in ours or bare in layout.copies or bare in layout.left_out
+        if not known or ours.get(bare, bare) in stored:
+            raise UserError(f"{file} holds {name} {tuple(tensor.shape)}, which has no place in {layout.architecture}")
+        stored[ours.get(bare, bare)] = tensor
+    absent = [name for name in places if name not in stored]
+    if absent and {layout.bare(name) for name in absent} == layout.optional:
+        warnings.warn(f"{file} lacks {' and '.join(absent)}: random until trained", stacklevel=4)
+    elif absent:
+        raise UserError(f"{file} lacks {absent[0]} {tuple(places[absent[0]].shape)}, which {layout.architecture} needs")
+    for name, place in places.items():
+        if name in stored and stored[name].shape != place.shape:
+            raise UserError(f"{file}: {name} is {tuple(stored[name].shape)}, expected {tuple(place.shape)}")
+    for copy, original in layout.copies.items():
+        if copy in stored and not stored[copy].equal(stored[ours[original]]):
+            raise UserError(f"{file}: {copy} differs from {ours[original]}; here the two are one parameter")
+    for name in places.keys() - absent:
+        places[name].copy_(stored[name])  # float16 becomes float32 here
+
+
+def _read_config(path: Path, layout: Layout) -> tuple[dict, object]:
+    """The model's fields of config.json under our names (an absent one keeps our default), and its `architectures`."""
+    try:
+        published = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON") from error
+    if not isinstance(published, dict) or "model_type" not in published:
+        raise UserError(f"{path} is not the config.json of a published model: it names no model_type")
+    for name, value in layout.constants.items():
+        if published.get(name, value) != value:
+            raise UserError(f"{path} says {name} = {published[name]!r}; this {layout.architecture} has {value!r} only")
+    theirs = {ours: as_tuple(names)[0] for ours, names in layout.config.items()}
+    fields = {ours: published[name] for ours, name in theirs.items() if name in published}
+    for ours, value in fields.items():
+        if not isinstance(value, (int, float)):
+            raise UserError(f"{path} says {theirs[ours]} = {value!r}, which is not a number")
+    return fields, published.get("architectures", "an unknown class")
+
+
+def _read_tensors(directory: Path) -> tuple[Path, dict[str, Tensor]]:
+    """The file of weights and what it holds. Safetensors are mapped, not read, so they take no second memory."""
+    path, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
+    if path.is_file() and find_spec("safetensors"):
+        import safetensors.torch
+        try:
+            return path, safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"{path} is damaged: it cannot be read as safetensors") from error
+    if not pickled.is_file():
+        raise UserError(f"reading {path} {INSTALL}" if path.is_file() else
+                        f"{directory} holds neither model.safetensors nor pytorch_model.bin")
+    tensors = checkpoint.load(pickled)
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise UserError(f"{pickled} is not a checkpoint of a model: it holds more than named tensors")
+    return pickled, tensors

@@ -1,0 +1,3 @@
+from minibert.model import BertConfig, BertForPreTraining, BertModel
+
+__all__ = ["BertConfig", "BertForPreTraining", "BertModel"]

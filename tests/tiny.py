@@ -1,0 +1,58 @@
+"""A text and a run that are small enough for tests: a training run of about half a second."""
+
+import os
+import random
+import subprocess
+import sys
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+from common.batches import TokenizedText, tokenize
+from common.tokenizer import Tokenizer
+
+SOME_WORDS = """the a one this that every old new small large red green quick slow cat dog bird house river tree stone
+song letter night sees hears finds keeps leaves follows likes knows under over near behind with without and or but"""
+V = 312  # pieces of the tiny vocabulary: 7 special ones, 256 bytes, 49 more
+FLAGS = ("--vocab-size", str(V), "--d-model", "24", "--n-layers", "2", "--n-heads", "3", "--d-ff", "40", "--max-len",
+         "20", "--batch-size", "5", "--steps", "8", "--eval-every", "3", "--warmup", "2", "--corpus", "my.txt")
+
+
+def documents(n: int, paragraphs: int = 4, words: int = 12, seed: int = 1) -> list[list[str]]:
+    """`n` documents of random words, each a list of paragraphs."""
+    draw = random.Random(seed)
+    return [[" ".join(draw.choices(SOME_WORDS.split(), k=words)) + " ." for _ in range(paragraphs)] for _ in range(n)]
+
+
+def text(docs: list[list[str]]) -> str:
+    """As a text file has them: a paragraph a line, a blank line between documents."""
+    return "\n\n".join("\n".join(document) for document in docs) + "\n"
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train((paragraph for document in documents(50) for paragraph in document), V)
+
+
+@cache
+def tokens(n: int = 50, seed: int = 1) -> TokenizedText:
+    return tokenize(documents(n, seed=seed), tokenizer())
+
+
+def train(*flags: str, curve: bool = False) -> None:
+    """The command, at tiny size, on my.txt in the working directory; drawing takes longer than all the rest."""
+    from minibert import pretrain  # here, since data and tokenizer are used without it
+
+    if not Path("my.txt").exists():
+        Path("my.txt").write_text(text(documents(60)), encoding="utf-8")
+    with nullcontext() if curve else mock.patch.object(pretrain, "draw_curves", lambda *_: "no curve in this test"):
+        pretrain.main([*FLAGS, *flags])
+
+
+def run_in_process(module: str, *argv: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`python -m module argv` with `folder` as working directory."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([sys.executable, "-m", module, *argv], cwd=folder, env=environment, capture_output=True,
+                          timeout=120)
