@@ -39,7 +39,7 @@ notebooks: .venv/full ## build and execute the notebooks
 	$(PY) -m notebooks.build $(ARGS)
 
 clean: ## remove .venv and the caches; runs/ and weights/ stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two environments in one folder: what training needs, and on top of it what tests and notebooks need. A stamp is written

@@ -24,15 +24,16 @@ def attend_explicit(
     q (B, H, T, Dh); k, v (B, Hkv, S, Dh), where Hkv divides H: each key-value head serves H / Hkv query heads.
     mask: bool, True = may attend; bias: float, added to the scores; both broadcast to (B, H, T, S).
     causal: query t sees the keys up to its own place, the last query being aligned with the last key.
-    A query that may attend to nothing gives zeros. Returns the output (B, H, T, Dh) and the weights (B, H, T, S).
+    scale: 1 / √Dh where not given. A query that may attend to nothing gives zeros.
+    Returns the output (B, H, T, Dh) and the weights (B, H, T, S).
 
     >>> q = k = torch.eye(2).view(1, 1, 2, 2)
     >>> attend_explicit(q, k, k, causal=True)[1]  # the first position sees only itself
     tensor([[[[1.0000, 0.0000],
               [0.3302, 0.6698]]]])
     """
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)  # (B, H, S, Dh)
+    shared_by = q.shape[1] // k.shape[1]  # query heads to a key-value head; 1 in BERT
+    k, v = k.repeat_interleave(shared_by, dim=1), v.repeat_interleave(shared_by, dim=1)  # (B, H, S, Dh)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = q @ k.transpose(-2, -1) * scale  # (B, H, T, S)
     if bias is not None:

@@ -20,8 +20,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(part)
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise UserError(f"{path} could not be written ({error}); the previous one, if any, is intact") from error
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError of many lines
+        reason = error if isinstance(error, OSError) else f"is the disk full? {str(error).splitlines()[0]}"
+        raise UserError(f"{path} could not be written ({reason}); the previous one, if any, is intact") from error
     finally:
         with suppress(OSError):  # not there, or its folder is none: what went wrong above is the news
             part.unlink()
@@ -55,11 +56,15 @@ def check_name(name: str) -> None:
 def new_run(name: str) -> Path:
     """Make the folder runs/<name>, or runs/<name>-2, -3, ... where that is taken: no run ever overwrites another."""
     check_name(name)
+    try:
+        Path("runs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder runs could not be made ({error})") from error
     n = 1
     while True:
         folder = Path("runs") / (name if n == 1 else f"{name}-{n}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
             return folder
         except FileExistsError:
             n += 1
@@ -76,7 +81,7 @@ def newest_run(name: str) -> Path:
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Put the weights of a saved run into `model`. Raises UserError, naming the first that does not fit."""
+    """Put the weights of a saved run into `model`. Raises UserError, naming one that does not fit."""
     state = load(path)
     try:
         model.load_state_dict(state["model"])

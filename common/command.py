@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -27,3 +28,11 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:  # the trainer has saved by now and said how to go on
             raise SystemExit(130) from None
     return run
+
+
+def python() -> str:
+    """How to call this Python from here: `.venv/bin/python` where it lies in this folder, else `python`."""
+    try:
+        return Path(sys.executable).relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return "python"

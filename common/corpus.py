@@ -26,8 +26,8 @@ from common.command import UserError
 Document = list[str]  # its paragraphs, in order
 
 CACHE = Path(".cache")
-# Tests hold examples, not prose, and Linux distributions package them apart: without them the corpus depends on
-# the two versions alone.
+# Tests hold examples, not prose, and some Linux distributions package them apart (as they do with tkinter and idlelib:
+# there the corpus is a little smaller).
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 
@@ -54,8 +54,9 @@ def load_corpus(path: str | None = None) -> Corpus:
     rules = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]  # other rules, another cache
     cache = CACHE / f"documentation-{versions}-{rules}.json"
     if not cache.exists():  # reading 2,400 source files takes some 15 seconds
+        text = json.dumps(documentation())
         cache.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache, lambda part: part.write_text(json.dumps(documentation()), encoding="utf-8"))
+        write_atomically(cache, lambda part: part.write_text(text, encoding="utf-8"))
     return split(json.loads(cache.read_text(encoding="utf-8")))
 
 
@@ -129,8 +130,8 @@ def docstrings(path: Path) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
             tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError):
-        return []  # a few files are templates, or another encoding
+    except (OSError, SyntaxError, ValueError):
+        return []  # a few files are templates, or in another encoding
     found = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -27,7 +27,7 @@ class Layout:
     """How a model is published. Names of tensors stand here without `prefix`, except in `modules`."""
 
     architecture: str  # the class of `transformers` that opens it
-    modules: dict[str, str | tuple[str, ...]]  # our module -> theirs, {i} a layer; several: stacked in ours along dim 0
+    modules: dict[str, str | tuple[str, ...]]  # our module -> theirs, {i} a layer; several: stacked, all of one size
     config: dict[str, str | tuple[str, ...]]  # our config field -> theirs; several: all are written, the first is read
     constants: dict[str, object]  # fields of config.json that allow one value here; an absent one has that value
     prefix: str = ""  # stands before the names of the base model, in some files and not in others

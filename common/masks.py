@@ -5,9 +5,11 @@ from torch import Tensor
 
 
 def causal_mask(t: int, s: int, device: torch.device | None = None) -> Tensor:
-    """(T, S): query i may see the keys up to its own place; the last query is aligned with the last key.
+    """(T, S), T queries, S keys: a query may see the keys up to its own place; the last is aligned with the last.
 
-    >>> causal_mask(2, 3).int()  # two new tokens behind a cache of one
+    S > T when keys were kept from earlier tokens, as GPT does when it writes.
+
+    >>> causal_mask(2, 3).int()  # two queries, and one key from before them
     tensor([[1, 1, 0],
             [1, 1, 1]], dtype=torch.int32)
     """

@@ -23,8 +23,8 @@ def trapezoid(step: int, steps: int, warmup: int, decay: float) -> float:
 def matrices_and_rest(model: nn.Module, *inside: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """What Muon is for, the matrices whose name holds one of `inside`, and what AdamW keeps: all else.
 
-    Embeddings, heads, norms and biases are not maps between hidden states: for them a step that is orthogonal makes no
-    sense (Jordan et al. 2024).
+    Embeddings, last layers, norms and biases are not maps between hidden states: for them a step that is orthogonal
+    makes no sense (Jordan et al. 2024).
     """
     named = list(model.named_parameters())
     chosen = {id(p) for name, p in named if p.ndim == 2 and any(part in name for part in inside)}
@@ -34,15 +34,17 @@ def matrices_and_rest(model: nn.Module, *inside: str) -> tuple[list[nn.Parameter
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     """For each matrix of the stack (N, rows, columns) nearly U Vᵀ, where U S Vᵀ is its singular value decomposition.
 
-    All singular values of the result lie between about 0.7 and 1.2. Newton-Schulz iteration with the coefficients of
-    Jordan et al. 2024 (Muon, kellerjordan.github.io/posts/muon): X <- (a + b X Xᵀ + c (X Xᵀ)²) X. The factors before X
-    are polynomials of the first X Xᵀ, so only that small square matrix is iterated and X multiplied once at the end.
+    All but tiny singular values come to lie between about 0.7 and 1.2. Newton-Schulz iteration of Jordan 2024 (Muon,
+    kellerjordan.github.io/posts/muon): X <- (a I + b X Xᵀ + c (X Xᵀ)²) X with a, b, c = 3.4445, -4.7750, 2.0315. The
+    factors before X are polynomials of the first X Xᵀ, so only that small square matrix is iterated, and X multiplied
+    once at the end.
     """
     x = g.mT if g.shape[-2] > g.shape[-1] else g  # rows <= columns: X Xᵀ is the smaller one of the two products
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # now every singular value is at most 1
     gram = x @ x.mT
     identity = total = torch.eye(gram.shape[-1], dtype=g.dtype, device=g.device).expand_as(gram)
     for _ in range(steps):
+        # a I + b G + c G² for G = X Xᵀ; then G of the next X
         factor = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) + 3.4445 * identity
         total = factor @ total
         gram = factor @ gram @ factor
@@ -52,6 +54,8 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose every step is made orthogonal: all directions of a weight matrix move by the same amount.
+
+    A plain gradient step moves a matrix almost only along its few strongest directions.
 
     lr: the size of a step, as the root mean square of the change of one weight divided by 0.2 (Liu et al. 2025,
     arXiv:2502.16982, eq. 4: so AdamW's learning rates carry over). Matrices of one shape are stacked and orthogonalised
@@ -70,7 +74,7 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     by_shape[p.shape].append(p)
             for shape, params in by_shape.items():
-                self._step_of_one_shape(params, group, 0.2 * max(shape) ** 0.5)
+                self._step_of_one_shape(params, group, 0.2 * max(shape) ** 0.5)  # entries of U Vᵀ: RMS 1 / √max
 
     def _step_of_one_shape(self, params: list[nn.Parameter], group: dict, scale: float) -> None:
         grads = [p.grad for p in params]

@@ -1,7 +1,6 @@
 """The one training loop. It knows no model: a loss function, batches and an optimizer are given to it."""
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from common import checkpoint
 from common.command import UserError
 from common.config import option
+from common.interrupt import Interrupted, Stopped
 from common.optim import trapezoid
 from common.report import Metrics
 
@@ -32,7 +32,7 @@ class TrainConfig:
     warmup: int = option(30, "steps over which the learning rate rises", low=0)
     decay: float = option(0.5, "share of the steps, at the end, in which the learning rate falls to 0", low=0, high=1)
     clip: float = option(1.0, "largest norm of the gradient; what is longer is scaled down to it", low=0.001)
-    accumulate: int = option(1, "batches whose gradients make one step: as one larger batch, in less memory", low=1)
+    accumulate: int = option(1, "batches whose gradients make one step: the step of one larger batch", low=1)
     eval_every: int = option(200, "steps between two evaluations; the run is saved at each", low=1)
     seed: int = option(0, "seed of everything random", low=0, high=2**63 - 1)
 
@@ -65,6 +65,7 @@ def fit(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses], batches
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+    model.train()  # a published model is handed out with dropout off
     interrupted, watched = Interrupted(), sys.stderr.isatty()
     pause = 0.1 if watched else 30.0  # seconds between two states of the bar: in a file each is a line of its own
     with interrupted, tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True, mininterval=pause,
@@ -97,19 +98,26 @@ def fit(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses], batches
                 bar.set_postfix_str(", ".join(f"{n} {v:.3f}" for n, v in values.items()) + f", {speed:,.0f} tokens/s",
                                     refresh=watched)
             if judge:
-                model.eval()
-                with torch.no_grad():
-                    measured = evaluate(done)
-                model.train()
-                metrics.write(done, **measured)
-                if (value := next(iter(measured.values()))) < best:
-                    best = value
-                    checkpoint.save({"model": model.state_dict()}, run / "best.pt")
-                clock, tokens = time.perf_counter(), 0
+                best = min(best, look(model, evaluate, done, best, metrics, run))
+                clock, tokens, stop = time.perf_counter(), 0, bool(interrupted)  # it may have been pressed meanwhile
             if judge or stop:
                 save(run / "last.pt", done, best, model, optimizers, made_from)
             if stop:
                 raise Stopped
+
+
+def look(model: nn.Module, evaluate: Callable[[int], dict[str, float]], step: int, best: float, metrics: Metrics,
+         run: Path) -> float:
+    """Evaluate with dropout off, and keep the weights in best.pt if the first value is below `best`; return it."""
+    model.eval()
+    with torch.no_grad():
+        measured = evaluate(step)
+    model.train()
+    metrics.write(step, **measured)
+    value = next(iter(measured.values()))
+    if value < best:
+        checkpoint.save({"model": model.state_dict()}, run / "best.pt")
+    return value
 
 
 def gradient(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses],
@@ -118,7 +126,7 @@ def gradient(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses],
 
     Exact for batches with unequal counts: sum of sums / sum of counts, not the mean of means (transformers issue
     34191). The divisor of each loss is known only after the last batch, so with more than one batch each loss is
-    differentiated by itself.
+    differentiated by itself: one backward pass each.
     """
     device, weights = next(model.parameters()).device, weights or {}
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -155,7 +163,8 @@ def save(path: Path, step: int, best: float, model: nn.Module, optimizers: list[
     checkpoint.save({"step": step, "best": best, "made_from": made_from, "model": model.state_dict(),
                      "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                      "random": torch.get_rng_state(),  # dropout draws from here
-                     "cuda_random": torch.cuda.get_rng_state_all()}, path)
+                     "cuda_random": torch.cuda.get_rng_state_all(),
+                     "mps_random": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None}, path)
 
 
 def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer],
@@ -171,29 +180,8 @@ def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer
             optimizer.load_state_dict(saved)
         torch.set_rng_state(state["random"])
         torch.cuda.set_rng_state_all(state["cuda_random"])
+        if state["mps_random"] is not None:
+            torch.mps.set_rng_state(state["mps_random"])
         return state["step"], state["best"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not belong to this run: {str(error).splitlines()[-1].strip()}") from error
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C, obeyed after a whole step, with all saved."""
-
-
-class Interrupted:
-    """While it is entered, the first Ctrl-C only makes it true, so that a step is never left half done."""
-
-    def __enter__(self) -> "Interrupted":
-        self.pressed = False
-        self.previous = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def _press(self, *_: object) -> None:
-        self.pressed = True
-        signal.signal(signal.SIGINT, self.previous)  # the second one works as ever
-
-    def __bool__(self) -> bool:
-        return self.pressed
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.previous)

@@ -12,7 +12,7 @@ class Block(nn.Module):
     """Attention, (cross-attention,) feed-forward; around each one a residual connection and a norm.
 
         post-norm   x = norm(x + sublayer(x))       Vaswani et al. 2017, BERT
-        pre-norm    x = x + sublayer(norm(x))       GPT-2, T5, LLaMA: the sum is never normed, deep stacks train easily
+        pre-norm    x = x + sublayer(norm(x))       GPT-2, T5, LLaMA: the sum is left alone, so deep stacks train easily
 
     `norm()` makes a norm layer; `attention`, `feed_forward` and `cross_attention` are the parts themselves.
     """

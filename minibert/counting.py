@@ -27,21 +27,21 @@ def cooccurrence(tokens: Tensor, v: int, reach: int = 2) -> Tensor:
 def embeddings_from_counts(counts: Tensor, d: int) -> Tensor:
     """A vector of mean square 1 for each piece, (V, D): alike for pieces with the same right and left neighbours.
 
-    Positive pointwise mutual information, log p(i, j) / (p(i) p(j)), of both directions, reduced to D dimensions by
+    Positive pointwise mutual information, log(p(i, j) / (p(i) p(j))), of both directions, reduced to D dimensions by
     a singular value decomposition and turned at random, so that no single dimension matters more than another.
     """
     information = torch.cat([positive_information(counts), positive_information(counts.T)], dim=1)  # (V, 2V)
     u, s, _ = torch.svd_lowrank(information, q=min(d + 16, len(counts)))
-    vectors = (u * s.sqrt())[:, :d]  # the root: Levy & Goldberg 2015, section 3.3, "eigenvalue weighting"
+    vectors = (u * s.sqrt())[:, :d]  # the root: Levy, Goldberg & Dagan 2015, section 3.3, "eigenvalue weighting"
     vectors = vectors @ torch.linalg.qr(torch.randn(d, vectors.shape[1])).Q.T
     unseen = counts.sum(1) + counts.sum(0) == 0  # special tokens, bytes that no text needed: any vector will do
     vectors[unseen] = torch.randn(int(unseen.sum()), d)
-    vectors = vectors - vectors.mean(dim=1, keepdim=True)  # so that the norm behind, which does it, moves no clock
+    vectors = vectors - vectors.mean(dim=1, keepdim=True)  # the LayerNorm behind would subtract it, in all dimensions
     return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6) * math.sqrt(d)
 
 
 def positive_information(counts: Tensor) -> Tensor:
-    """max(0, log p(i, j) / (p(i) q(j))), (V, V), with q the frequencies to the power 0.75 (Levy & Goldberg 2015, 3.2).
+    """max(0, log(p(i, j) / (p(i) q(j)))), (V, V), q = frequencies to the power 0.75 (Levy, Goldberg & Dagan 2015, 3.2).
 
     Without that power rare pieces, whose few neighbours are chance, would get the largest values.
     """

@@ -53,7 +53,7 @@ def evaluate(model: BertForPreTraining, examples: Examples) -> dict[str, float]:
 
 @torch.no_grad()
 def masked_words(model: BertForPreTraining, examples: Examples, n: int = 8, around: int = 6) -> str:
-    """A table of held-out blanks: the text around one, the model's three best guesses, and what stood there.
+    """A table of gaps in held-out text: the text around one, the model's three best guesses, and what stood there.
 
     Each row of text has one whole word hidden and nothing else; up to `around` pieces on both sides are shown.
     """
@@ -103,4 +103,4 @@ def whole_words(examples: Examples, pairs: Pairs, n: int, around: int) -> list[t
 
 def show(piece: str) -> str:
     """A piece as people read it: a word begins without "▁", a part inside a word begins with "-"."""
-    return piece[1:] or "▁" if piece.startswith("▁") else f"-{piece}"
+    return piece[1:] or BLANK if piece.startswith(BLANK) else f"-{piece}"

@@ -70,7 +70,8 @@ def fill_mask(model: BertForPreTraining, tokenizer: Tokenizer | WordPiece, text:
     if len(ids) > model.config.max_len:
         raise UserError(f"the text has {len(ids)} tokens, and this model reads at most {model.config.max_len}")
     place = ids.index(tokenizer.mask_id)
-    probabilities = model.head(model.hidden(torch.tensor([ids]))[0, place]).softmax(-1)  # (V,)
+    hidden = model.hidden(torch.tensor([ids], device=next(model.parameters()).device))  # (1, T, D)
+    probabilities = model.head(hidden[0, place]).softmax(-1)  # (V,)
     best = probabilities.topk(top)
     return [(p, tokenizer.piece(i), tokenizer.decode([*ids[1:place], i, *ids[place + 1 : -1]]))
             for p, i in zip(best.values.tolist(), best.indices.tolist())]

@@ -64,7 +64,7 @@ class Embeddings(nn.Module):
 
 
 class BertModel(nn.Module):
-    """The encoder and its pooler."""
+    """The encoder, and the pooler that turns the state of [CLS] into a vector for the whole input."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class BertForPreTraining(nn.Module):
         return self.bert.hidden(ids, segments, mask, only)
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Scores of all pieces, for as many hidden states as are given: (..., D) -> (..., V)."""
+        """The MLM head: scores of all pieces, for as many hidden states as are given: (..., D) -> (..., V)."""
         return self.mlm(hidden)
 
     def next_sentence(self, first: Tensor) -> Tensor:

@@ -3,7 +3,8 @@ in the other half.
 
 Devlin et al. 2018, section 3.1. A "sentence" is there "an arbitrary span of contiguous text": we cut each document
 into equal windows and each window into A and B, so that nearly nothing is padding; in half of the windows B gives way
-to as many tokens of another document. (Google's code cuts at the ends of sentences.)
+to as many tokens of another document. Google's code cuts at the ends of sentences; here the last piece of A and the
+first of B are one more clue.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def windows(lengths: list[int], width: int) -> np.ndarray:
     for length in lengths:
         n = -(-length // width)
         cuts = [start + i * length // n for i in range(n + 1)] if n else []
-        found += [(begin, end, start, start + length) for begin, end in zip(cuts, cuts[1:]) if end - begin >= 2]
+        found += [(begin, end, start, start + length) for begin, end in zip(cuts, cuts[1:]) if end - begin >= 2]  # A, B
         start += length
     return np.array(found).reshape(-1, 4)
 
@@ -62,11 +63,12 @@ def draw_pairs(spans: np.ndarray, rng: np.random.Generator, random_share: float 
     order = np.lexsort((doc_begin, doc_length))
     own = np.searchsorted(doc_begin, doc_begin[is_random], side="left")
     n_own = np.searchsorted(doc_begin, doc_begin[is_random], side="right") - own
-    own = np.argsort(order)[own]  # the place of its first window in the order
+    own = np.argsort(order)[own]  # from here on: the place of its first window in that order
     enough = np.searchsorted(doc_length[order], length)  # from this place on
-    enough[enough + n_own == len(spans)] = 0
+    enough[enough + n_own == len(spans)] = 0  # the own document is the only one that long: draw among all others
     other = rng.integers(enough, len(spans) - n_own)
-    other = order[other + n_own * (other >= own)]
+    other = order[other + n_own * (other >= own)]  # ... stepping over the windows of the own one
+    # B begins where the other window is cut, or earlier where its document would end too soon.
     start = np.maximum(np.minimum(cut[other], doc_end[other] - length), doc_begin[other])
     b[is_random] = np.stack([start, np.minimum(start + length, doc_end[other])], 1)
     return Pairs(a, b, is_random)

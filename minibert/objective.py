@@ -50,8 +50,9 @@ class Examples:
 
 
 def pretraining_loss(model: BertForPreTraining, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, int]]:
-    """Cross-entropy of the selected tokens and of the sentence pairs: {name: (sum, count)}, in nats.
+    """Cross-entropy of the selected tokens and of the sentence pairs: {name: (sum, count)}; the trainer divides.
 
+    In nats, that is with natural logarithms.
     The two are counted apart: a mean over both together would drown the one NSP answer of a row in its masked tokens.
     Only the selected places and [CLS] are read, so only they go through the last feed-forward network, and only the
     selected ones are projected to the vocabulary, the largest product of the model: the same loss for much less work.
@@ -61,6 +62,7 @@ def pretraining_loss(model: BertForPreTraining, batch: dict[str, Tensor]) -> dic
     first[:, 0] = True  # [CLS]
     read = selected | first
     hidden = model.hidden(batch["ids"], batch["segments"], batch["mask"], only=read)  # (N, D)
+    # of these N, selected[read] (N,) says which are asked for, and first[read] (N,) which are [CLS]
     answers = batch["answers"][selected]
     mlm = F.cross_entropy(model.head(hidden[selected[read]]), answers, reduction="sum")
     nsp = F.cross_entropy(model.next_sentence(hidden[first[read]]), is_random, reduction="sum")

@@ -1,8 +1,8 @@
 """A start that knows what counting knows, and three things that attention heads can be told to do.
 
-From random weights a BERT of this size spends its first four hundred steps on a plateau: it guesses by frequency alone,
-since it would have to find out at once which pieces are alike, which neighbour to look at and what that neighbour says.
-The first two can be counted or written down beforehand, in two seconds, and the plateau is gone:
+From random weights a BERT of this size spends its first hundreds of steps on a plateau where the loss hardly falls: it
+guesses by frequency alone, since it would have to find out at once which pieces are alike, which neighbour to look at
+and what that neighbour says. The first two can be counted or written down beforehand, in two seconds:
 
 1. The token embeddings start from the company that pieces keep (counting.py).
 2. The heads of the first block start with a job: to look at a fixed neighbour, or for the same piece elsewhere. Two
@@ -28,7 +28,7 @@ from minibert.model import BertForPreTraining
 
 STD = 0.05  # of the embeddings; large enough that what training adds at first does not drown it
 OFFSETS = (-1, 1, -2, 2)  # the neighbours that the heads of the first block look at, in turn
-BASE = 100.0  # of the clocks: the slowest hand goes round once in 600 places, which is enough for rows of 64
+BASE = 100.0  # of the clocks: the slowest hand goes round once in some 470 places, enough for rows of 64
 
 
 @torch.no_grad()
@@ -47,12 +47,12 @@ def counted_start(model: BertForPreTraining, text: TokenizedText) -> None:
     embeddings.token.weight[:, clocks:-1] = STD * embeddings_from_counts(cooccurrence(tokens, v), d - clocks - 1)
     embeddings.segment.weight[:2, -1] = torch.tensor([2 * STD, -2 * STD])
 
-    for block in blocks:  # what a head has found must be heard beside the token itself, whose size is 1
+    for block in blocks:  # more than 0.02: what a head finds is added to the token's own vector and must show
         values = block.attention.qkv.weight[-block.attention.kv_width :]
         for weight in (values, block.attention.out.weight, block.feed_forward.up.weight):
             weight.normal_(std=0.5 / math.sqrt(d))
     n_heads = model.config.n_heads
-    n_copies = n_heads // 3
+    n_copies = n_heads // 3  # of 5 heads one; the other four have a neighbour each
     for head in range(n_heads - n_copies):
         look_at_neighbour(blocks[0].attention, head, OFFSETS[head % len(OFFSETS)])
     for head in range(n_heads - n_copies, n_heads):
@@ -105,7 +105,7 @@ def look_for_copies(attention: Attention, head: int, sharpness: float = 1.5) -> 
     n = min(attention.d_head, n_tokens)
     directions = torch.linalg.qr(torch.randn(n_tokens, n)).Q.T  # n directions at right angles to each other
     for matrix in (query, key):
-        matrix.zero_()
+        matrix.zero_()  # neither position nor segment: a copy counts wherever it stands
         matrix[:n, clocks:-1] = sharpness * directions
 
 

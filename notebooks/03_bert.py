@@ -17,8 +17,8 @@
 # 7. Where it looks, and what it guesses
 # 8. Three exercises
 #
-# It runs in two to three minutes on a laptop without a GPU. Open it with the `.venv` that `make` has made, or rebuild
-# it with `make notebooks`.
+# It runs in two to three minutes on a laptop without a GPU. `make notebooks` runs it and installs what it needs; then
+# open it in an editor such as VS Code, with the Python of `.venv` as its kernel.
 
 # %%
 import inspect
@@ -40,7 +40,7 @@ if not Path("common").is_dir():
     os.chdir("..")  # opened inside notebooks/: work from the root of the repository
 
 SHORT = os.environ.get("MINIFORMERS_SHORT", "") not in ("", "0")  # the quick form, for tests
-STEPS = 12 if SHORT else 450  # training steps of section 6
+STEPS = 12 if SHORT else 600  # training steps of section 6
 DRAWS = 60 if SHORT else 1000  # repetitions in the statistics
 
 torch.manual_seed(0)
@@ -92,7 +92,7 @@ def words(ids):
 # piece. The nearest neighbours of a word already make sense:
 
 # %%
-from minibert.start import cooccurrence, embeddings_from_counts
+from minibert.counting import cooccurrence, embeddings_from_counts
 
 D = 32
 meaning = embeddings_from_counts(cooccurrence(torch.from_numpy(train_text.tokens), tokenizer.vocab_size), D)  # (V, D)
@@ -372,7 +372,7 @@ plt.show()
 # with each block. Right, the consequence: in a deep pre-norm stack one block is one voice among many, and its gradient
 # shrinks as the stack grows. In post-norm the last blocks get the full gradient however many there are, and if all of
 # them take a full step at once, the first steps overshoot. That is why BERT needs a learning rate that rises slowly (a
-# *warm-up*; Xiong et al. 2020, [arXiv:2002.04745](https://arxiv.org/abs/2002.04745), theorem 1). With the 4 blocks of
+# *warm-up*; Xiong et al. 2020, [arXiv:2002.04745](https://arxiv.org/abs/2002.04745), theorem 1). With the 2 blocks of
 # our model, or the 12 of BERT-base, post-norm then trains well.
 #
 # ## 4. The masking rule
@@ -495,7 +495,7 @@ plt.show()
 # %%
 from minibert.objective import Examples
 
-examples = Examples(train_text, tokenizer, max_len=64, batch_size=32, mask_rate=0.3, seed=0)
+examples = Examples(train_text, tokenizer, max_len=64, batch_size=32, mask_rate=0.4, seed=0)
 batch = examples(0)  # the first batch of training, masked already
 for name, tensor in batch.items():
     print(f"{name:10} {tuple(tensor.shape)}")
@@ -536,7 +536,7 @@ for name, kind_of_b in (("B follows A", 0), ("B is random", 1)):
 # ## 6. A BERT learns
 #
 # *Lecture sections 2 and 3; BERT paper, section 3.1 and appendix A.2.* Everything is in place. The model is
-# `minibert/model.py`: embeddings (piece + position + segment), four post-norm blocks of width 128, one head for the
+# `minibert/model.py`: embeddings (piece + position + segment), two post-norm blocks of width 160, one head for the
 # hidden words, one for the pairs. Two losses are added up.
 
 # %%
@@ -551,7 +551,7 @@ source(pretraining_loss)
 # V pieces and ln 2 for yes or no. This costs a second and finds many bugs (labels shifted by one, a wrong scale):
 
 # %%
-config = PretrainConfig(steps=STEPS, muon_lr=0.005, adam_lr=0.002)
+config = PretrainConfig(steps=STEPS)
 V = tokenizer.vocab_size
 torch.manual_seed(0)
 model = BertForPreTraining(config.bert())
@@ -568,10 +568,10 @@ print(f"hidden words {mlm:.3f}, ln V = {math.log(V):.3f};  pairs {nsp:.3f}, ln 2
 assert abs(mlm - math.log(V)) < 0.3 and abs(nsp - math.log(2)) < 0.1
 
 # %% [markdown]
-# From here a BERT of this size needs some 400 steps only to find out which words are frequent and which are alike, and
-# we have one minute. So we give it what counting can tell (`minibert/start.py`): the embeddings of section 1 at width
-# 128, the frequencies as the bias of the output, and, in the first block, heads that start by looking at fixed
-# neighbours. The architecture stays BERT's. The rest it must learn.
+# From here a BERT of this size needs hundreds of steps only to find out which words are frequent and which are alike,
+# and we have one minute. So we give it what counting can tell (`minibert/start.py`): the embeddings of section 1,
+# wider; the frequencies as the bias of the output; and heads that start with a job: a fixed neighbour, the same word
+# elsewhere, the own sentence, the other one. The architecture stays BERT's. The rest it must learn.
 
 # %%
 from common.optim import trapezoid
@@ -662,7 +662,7 @@ def attention_maps(model, ids):
 trained = attention_maps(model, gap_ids)
 n_layers, n_heads = trained.shape[:2]
 names = words(gap_ids[0].tolist())
-figure, axes = plt.subplots(n_layers, n_heads, figsize=(11, 11.5), sharex=True, sharey=True)
+figure, axes = plt.subplots(n_layers, n_heads, figsize=(11, 5.2), sharex=True, sharey=True)
 for layer in range(n_layers):
     for head in range(n_heads):
         heat(axes[layer, head], trained[layer, head], names, names, f"block {layer + 1}, head {head + 1}")
@@ -670,10 +670,10 @@ plt.show()
 
 # %% [markdown]
 # **Look for:** a row is a word that looks, a bright cell is what it looks at (each map has its own scale). In block 1
-# the bright cells lie on the diagonal or close to it: a word and its neighbours; that is how these heads began. The
-# later blocks are broader: some heads have bright *columns*, where many words look at the same one, and in some the
-# row of [MASK] singles out one word. Not every head can be read, and a bright cell says where information *may* flow,
-# not why.
+# the bright cells lie close to the diagonal, one or two places off it: neighbours, the job that these heads began
+# with; the last head began by looking for copies of its word, and finds it where it stands. Block 2 is broader: some
+# heads have bright *columns*, where many words look at the same one. Not every head can be read, and a bright cell says
+# where information *may* flow, not why.
 #
 # The row of [MASK] is the one that must find the answer (below, left). And how good are the answers? Hide each word of
 # the sentence in turn, and ask for it (right):
@@ -702,7 +702,7 @@ axes[1].set(title="each word hidden in turn", xlabel="probability of the true wo
 plt.show()
 
 # %% [markdown]
-# **Look for:** left, block 1 looks next door, the later blocks also far away. Right, words of grammar ("the", "of",
+# **Look for:** left, block 1 looks next door, block 2 also far away. Right, words of grammar ("the", "of",
 # the full stop) are found, words of content are not: one minute is enough for the first and far too short for the
 # second. Our sentence is from a file about web browsers, of which this model has seen little or nothing.
 #

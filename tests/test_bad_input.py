@@ -335,7 +335,7 @@ def test_the_printed_command_goes_on(here, capsys, pressed):
     assert "first loss" not in capsys.readouterr().out, "a resumed run does not begin anew"
 
 
-@pytest.mark.parametrize(("step", "says_so", "saved"), [(2, "nothing had been saved yet", None),
+@pytest.mark.parametrize(("step", "says_so", "saved"), [(2, "nothing was saved", None),
                                                         (5, "go on from the last save", 3)])
 def test_a_second_ctrl_c_in_a_step_does_not_say_that_it_saved(here, capsys, monkeypatch, step, says_so, saved):
     real, calls = pretrain.pretraining_loss, []

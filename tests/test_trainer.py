@@ -13,9 +13,10 @@ import torch.nn.functional as F
 
 from common import checkpoint
 from common.command import UserError
+from common.interrupt import Stopped
 from common.optim import Muon
 from common.report import Metrics
-from common.trainer import Stopped, TrainConfig, fit, gradient, restore, save
+from common.trainer import TrainConfig, fit, gradient, restore, save
 from minibert import BertConfig, BertForPreTraining
 from minibert.objective import Examples, pretraining_loss
 from tests import tiny
@@ -217,6 +218,18 @@ def test_evaluation_happens_at_intervals_and_at_the_end_with_dropout_off(tmp_pat
     assert model.training, "after an evaluation the model should train on with dropout: model.train()"
 
 
+def test_a_model_that_comes_with_dropout_off_is_trained_with_dropout_on(tmp_path):
+    model, optimizers = parts()
+    seen = []
+
+    def losses_and_mode(model, batch):
+        seen.append(model.training)
+        return losses(model, batch)
+
+    fit(model.eval(), losses_and_mode, batch, optimizers, config(), tmp_path, lambda step: {"loss": 1.0})
+    assert all(seen), "from_pretrained gives model.eval(): fit has to call model.train()"
+
+
 def test_the_best_weights_are_kept_when_later_ones_are_worse(tmp_path):
     model, optimizers = parts()
     seen = {}
@@ -340,7 +353,7 @@ def test_a_finished_run_can_be_resumed_and_does_nothing(tmp_path, uninterrupted)
 
 def test_a_save_holds_plain_tensors_and_values_only(uninterrupted):
     state = torch.load(uninterrupted / "last.pt", weights_only=True)
-    equal(set(state), {"step", "best", "made_from", "model", "optimizers", "random", "cuda_random"},
+    equal(set(state), {"step", "best", "made_from", "model", "optimizers", "random", "cuda_random", "mps_random"},
           "what the next step depends on")
 
 
