@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and runs that can be continued."""
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
     if not path.is_file():
         raise UserError(f"{path} is not there")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks about foreign pickles: the error below says it all
+            state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a text taken for a pickle fails in as many ways as there are letters
         raise UserError(f"{path} was not opened: it is damaged, or holds more than plain tensors and values") from error
     return state
