@@ -58,7 +58,7 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None,
                 memory_mask: Tensor | None = None, bias: Tensor | None = None, causal: bool = False,
                 only: Tensor | None = None) -> Tensor:
-        """As Block. `only` saves most of the last feed-forward where a loss reads few places (11 % of a step of BERT)."""
+        """As Block. `only` saves most of the last feed-forward where a loss reads few places: 11 % of a BERT step."""
         for block in self.blocks[:-1]:
             x = block(x, memory, mask, memory_mask, bias, causal)
         x = self.blocks[-1](x, memory, mask, memory_mask, bias, causal, only)
