@@ -37,7 +37,8 @@ def windows(lengths: list[int], width: int) -> np.ndarray:
     for length in lengths:
         n = -(-length // width)
         cuts = [start + i * length // n for i in range(n + 1)] if n else []
-        found += [(begin, end, start, start + length) for begin, end in zip(cuts, cuts[1:]) if end - begin >= 2]  # A, B
+        found += [(begin, end, start, start + length) for begin, end in zip(cuts, cuts[1:])
+                  if end - begin >= 2]  # at least one token for A and one for B
         start += length
     return np.array(found).reshape(-1, 4)
 

@@ -338,17 +338,7 @@ def test_the_printed_command_goes_on(here, capsys, pressed):
 @pytest.mark.parametrize(("step", "says_so", "saved"), [(2, "nothing was saved", None),
                                                         (5, "go on from the last save", 3)])
 def test_a_second_ctrl_c_in_a_step_does_not_say_that_it_saved(here, capsys, monkeypatch, step, says_so, saved):
-    real, calls = pretrain.pretraining_loss, []
-
-    def loss(model, batch):
-        if torch.is_grad_enabled():
-            calls.append(1)
-            if len(calls) == step:
-                signal.raise_signal(signal.SIGINT)
-                signal.raise_signal(signal.SIGINT)
-        return real(model, batch)
-
-    monkeypatch.setattr(pretrain, "pretraining_loss", loss)
+    tiny.press_ctrl_c(step, monkeypatch, times=2)
     with pytest.raises(SystemExit) as ended:
         tiny.train("--name", "mine")
     out, last = capsys.readouterr().out, here / "runs" / "mine" / "last.pt"

@@ -3,7 +3,6 @@
 import json
 import math
 import shlex
-import signal
 
 import pytest
 import torch
@@ -189,24 +188,10 @@ def test_another_seed_gives_another_run(run, folder, monkeypatch):
     assert not torch.equal(a["nsp.weight"], b["nsp.weight"]), "the seed has no effect"
 
 
-def stop_at(step: int, monkeypatch) -> None:
-    """Somebody presses Ctrl-C in the given step (the first losses that are printed do not count)."""
-    real, calls = pretrain.pretraining_loss, []
-
-    def loss(model, batch):
-        if torch.is_grad_enabled():
-            calls.append(1)
-            if len(calls) == step:
-                signal.raise_signal(signal.SIGINT)
-        return real(model, batch)
-
-    monkeypatch.setattr(pretrain, "pretraining_loss", loss)
-
-
 def test_a_stopped_and_resumed_run_equals_one_without_a_stop(here, monkeypatch, capsys):
     tiny.train("--name", "whole", "--dropout", "0.2")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        stop_at(5, patch)
+        tiny.press_ctrl_c(5, patch)
         tiny.train("--name", "part", "--dropout", "0.2")
     equal(checkpoint.load(here / "runs" / "part" / "last.pt")["step"], 5, "the step is finished and saved")
     monkeypatch.setattr(pretrain, "draw_curves", lambda *_: "no curve in this test")

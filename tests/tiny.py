@@ -2,12 +2,15 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from unittest import mock
+
+import torch
 
 from common.batches import TokenizedText, tokenize
 from common.tokenizer import Tokenizer
@@ -56,3 +59,20 @@ def run_in_process(module: str, *argv: str, folder: Path, **environment: str) ->
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run([sys.executable, "-m", module, *argv], cwd=folder, env=environment, capture_output=True,
                           timeout=120)
+
+
+def press_ctrl_c(step: int, monkeypatch, times: int = 1) -> None:
+    """Somebody presses Ctrl-C in the given step (the first losses that are printed do not count)."""
+    from minibert import pretrain
+
+    real, calls = pretrain.pretraining_loss, []
+
+    def loss(model, batch):
+        if torch.is_grad_enabled():
+            calls.append(1)
+            if len(calls) == step:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+        return real(model, batch)
+
+    monkeypatch.setattr(pretrain, "pretraining_loss", loss)
