@@ -12,7 +12,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.cache import LayerCache
+from common.layers import Stacked
 from common.masks import causal_mask
+from common.positions import Rotary
 
 
 def attend_explicit(
@@ -57,6 +60,7 @@ def attend(
 
     The fused kernel never stores the (T, S) matrix (Dao et al. 2022, arXiv:2205.14135).
     """
+    causal = causal and q.shape[2] > 1  # a single query is the last one, and sees every key
     if causal and (mask is not None or bias is not None or q.shape[2] != k.shape[2]):
         # torch's own is_causal aligns the first query with the first key, and excludes a mask.
         sees = causal_mask(q.shape[2], k.shape[2], q.device)
@@ -73,6 +77,7 @@ class Attention(nn.Module):
 
         attention(x)                    self-attention, both directions (BERT)
         attention(x, causal=True)       self-attention, no look ahead (GPT)
+        attention(x, cache=kept)        the same for new tokens alone: keys and values of earlier ones were kept
         attention(x, context=memory)    cross-attention: queries from x, keys and values from memory (T5)
 
     Q, K and V come out of one matrix `qkv`, stacked in this order: one large product is faster than three small ones.
@@ -91,17 +96,20 @@ class Attention(nn.Module):
             raise ValueError(f"n_heads = {n_heads} must divide d_model = {d_model}")
         self.d_head = d_head or d_model // n_heads
         self.dropout = dropout
-        self.q_width = self.n_heads * self.d_head
-        self.kv_width = self.n_kv_heads * self.d_head
-        self.qkv = nn.Linear(d_model, self.q_width + 2 * self.kv_width, bias=bias)
-        self.out = nn.Linear(self.q_width, d_model, bias=bias)
+        q_width, kv_width = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
+        self.qkv = Stacked(d_model, (q_width, kv_width, kv_width), bias=bias)
+        self.out = nn.Linear(q_width, d_model, bias=bias)
 
-    def project(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, T, Dh) of x; keys and values (B, Hkv, S, Dh) of context, or of x itself."""
+    def project(self, x: Tensor, context: Tensor | None = None,
+                positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, Dh) of x; keys and values (B, Hkv, S, Dh) of context, or of x itself.
+
+        positions (B or 1, T): where the tokens of x stand, 0, 1, 2 ... when not given. Only variants look at it.
+        """
         if context is None:
-            q, k, v = self.qkv(x).split([self.q_width, self.kv_width, self.kv_width], dim=-1)
+            q, k, v = self.qkv(x).split(self.qkv.parts, dim=-1)
         else:
-            w, b, widths = self.qkv.weight, self.qkv.bias, [self.q_width, 2 * self.kv_width]
+            w, b, widths = self.qkv.weight, self.qkv.bias, (self.qkv.parts[0], sum(self.qkv.parts[1:]))
             (w_q, w_kv), (b_q, b_kv) = w.split(widths), (None, None) if b is None else b.split(widths)
             q = F.linear(x, w_q, b_q)
             k, v = F.linear(context, w_kv, b_kv).chunk(2, dim=-1)
@@ -112,11 +120,31 @@ class Attention(nn.Module):
         return None
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None,
-                bias: Tensor | None = None, causal: bool = False) -> Tensor:
-        """x (B, T, D), context (B, S, D); mask and bias as in `attend`. Returns (B, T, D)."""
-        q, k, v = self.project(x, context)
+                bias: Tensor | None = None, causal: bool = False, positions: Tensor | None = None,
+                cache: LayerCache | None = None) -> Tensor:
+        """x (B, T, D), context (B, S, D); mask and bias as in `attend`, positions as in `project`. Returns (B, T, D).
+
+        cache: takes in the keys and values of x and gives back those of all tokens so far (common/cache.py).
+        """
+        q, k, v = self.project(x, context, positions)
+        if cache is not None:
+            k, v = cache.update(k, v)
         own_bias = self.position_bias(q, k)
         if own_bias is not None:
             bias = own_bias if bias is None else bias + own_bias
         out = attend(q, k, v, mask, bias, causal, dropout_p=self.dropout if self.training else 0.0)
         return self.out(out.transpose(1, 2).flatten(2))  # (B, H, T, Dh) -> (B, T, H * Dh) -> (B, T, D)
+
+
+class RotaryAttention(Attention):
+    """Attention that knows how far apart two tokens are: queries and keys are turned by their positions."""
+
+    def __init__(self, rotary: Rotary, *sizes: int | None, bias: bool = True) -> None:
+        """rotary: one for all layers of a model; sizes: d_model, n_heads, n_kv_heads, d_head, as in Attention."""
+        super().__init__(*sizes, bias=bias)
+        self.rotary = rotary
+
+    def project(self, x: Tensor, context: Tensor | None = None,
+                positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = super().project(x, context)
+        return self.rotary(q, positions), self.rotary(k, positions), v

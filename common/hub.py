@@ -27,26 +27,32 @@ class Layout:
     """How a model is published. Names of tensors stand here without `prefix`, except in `modules`."""
 
     architecture: str  # the class of `transformers` that opens it
-    modules: dict[str, str | tuple[str, ...]]  # our module -> theirs, {i} a layer; several: stacked, all of one size
-    config: dict[str, str | tuple[str, ...]]  # our config field -> theirs; several: all are written, the first is read
+    modules: dict[str, str | tuple[str, ...]]  # our module -> theirs, {i} a layer; several: ours is their Stacked one
+    # our config field -> theirs; several: all are written, the first one there is read; a dot leads into an object
+    config: dict[str, str | tuple[str, ...]]
     constants: dict[str, object]  # fields of config.json that allow one value here; an absent one has that value
     prefix: str = ""  # stands before the names of the base model, in some files and not in others
     respelled: dict[str, str] = field(default_factory=dict)  # ends of names in old files -> the ends of today
     copies: dict[str, str] = field(default_factory=dict)  # a tensor that some files repeat -> the one it repeats
-    left_out: frozenset[str] = frozenset()  # tensors that a file may hold and that this model does not read
+    left_out: frozenset[str] = frozenset()  # tensors, {i} a layer, that a file may hold and this model does not read
     optional: frozenset[str] = frozenset()  # tensors that a file may lack, if it lacks all of them
+    transposed: frozenset[str] = frozenset()  # our modules, {i} a layer, whose weight is published as (in, out)
 
     def translate(self, module: str) -> tuple[str, ...]:
         """The published modules of one of ours: `blocks.3.qkv` -> (`layer.3.query`, `layer.3.key`, `layer.3.value`)."""
         layer = re.search(r"\.(\d+)\.", module)
-        theirs = self.modules[re.sub(r"\.\d+\.", ".{i}.", module, count=1)]
-        return tuple(name.format(i=layer and layer[1]) for name in as_tuple(theirs))
+        return tuple(name.format(i=layer and layer[1]) for name in as_tuple(self.modules[any_layer(module)]))
 
     def bare(self, name: str) -> str:
         """A published name as it is without the prefix and in the spelling of today."""
         name = name.removeprefix(self.prefix)
         old = next((end for end in self.respelled if name.endswith(end)), None)
         return name if old is None else name.removesuffix(old) + self.respelled[old]
+
+
+def any_layer(name: str) -> str:
+    """`blocks.3.qkv` -> `blocks.{i}.qkv`"""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "{i}", name, count=1)
 
 
 def as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -59,7 +65,9 @@ def views(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     for name, parameter in model.named_parameters():  # a tied parameter comes once, under its first name
         module, _, kind = name.rpartition(".")
         names = [f"{theirs}.{kind}" for theirs in layout.translate(module)]
-        found.update(zip(names, parameter.detach().chunk(len(names)), strict=True))
+        pieces = parameter.detach().split(model.get_submodule(module).parts if len(names) > 1 else len(parameter))
+        turn = kind == "weight" and any_layer(module) in layout.transposed
+        found.update((theirs, piece.T if turn else piece) for theirs, piece in zip(names, pieces, strict=True))
     return found
 
 
@@ -76,9 +84,11 @@ def save(model: nn.Module, layout: Layout, directory: Path) -> None:
             raise OSError(error) from error
 
     tensors = {name: view.cpu().contiguous() for name, view in views(model, layout).items()}
-    config = {"architectures": [layout.architecture], **layout.constants}
-    for ours, theirs in layout.config.items():
-        config |= dict.fromkeys(as_tuple(theirs), getattr(model.config, ours))
+    config = {"architectures": [layout.architecture]}
+    named = [(name, getattr(model.config, ours)) for ours, theirs in layout.config.items() for name in as_tuple(theirs)]
+    for name, value in [*layout.constants.items(), *named]:
+        outer, _, inner = name.rpartition(".")
+        (config.setdefault(outer, {}) if outer else config)[inner] = value
     text = json.dumps(config, indent=2) + "\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -93,9 +103,7 @@ def load(model_class: Callable, config_class: Callable, layout: Layout, director
 
     UserError for a missing or damaged file, another kind of model, a tensor that is missing, superfluous or misshapen.
     """
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory; to fetch a published model: hf download NAME --local-dir DIR")
-    fields, saved_as = _read_config(directory / "config.json", layout)
+    fields, saved_as = _read_config(directory, config_class, layout)
     path, tensors = _read_tensors(directory)
     try:
         model = model_class(config_class(**fields))
@@ -105,13 +113,18 @@ def load(model_class: Callable, config_class: Callable, layout: Layout, director
     return model.eval()
 
 
+def model_type(directory: Path) -> str:
+    """The kind of model that `directory` holds, as its config.json says. UserError when there is none."""
+    return _published_config(directory)["model_type"]
+
+
 def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout, file: str) -> None:
     """Copy the tensors of a file into the views of a model, when each tensor has a place and each place a tensor."""
     ours = {layout.bare(name): name for name in places}
     stored = {}  # the tensors under the names of `places`, whatever prefix and spelling the file has
     for name, tensor in tensors.items():
         bare = layout.bare(name)
-        known = bare in ours or bare in layout.copies or bare in layout.left_out
+        known = bare in ours or bare in layout.copies or any_layer(bare) in layout.left_out
         if not known or ours.get(bare, bare) in stored:
             raise UserError(f"{file} holds {name} {tuple(tensor.shape)}, which has no place in {layout.architecture}")
         stored[ours.get(bare, bare)] = tensor
@@ -124,14 +137,17 @@ def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout,
         if name in stored and stored[name].shape != place.shape:
             raise UserError(f"{file}: {name} is {tuple(stored[name].shape)}, expected {tuple(place.shape)}")
     for copy, original in layout.copies.items():
-        if copy in stored and not stored[copy].equal(stored[ours[original]]):
+        if copy in stored and copy not in ours and not stored[copy].equal(stored[ours[original]]):
             raise UserError(f"{file}: {copy} differs from {ours[original]}; here the two are one parameter")
     for name in places.keys() - absent:
         places[name].copy_(stored[name])  # float16 becomes float32 here
 
 
-def _read_config(path: Path, layout: Layout) -> tuple[dict, object]:
-    """The model's fields of config.json under our names (an absent one keeps our default), and its `architectures`."""
+def _published_config(directory: Path) -> dict:
+    """config.json as it is."""
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory; to fetch a published model: hf download NAME --local-dir DIR")
+    path = directory / "config.json"
     try:
         published = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -140,28 +156,52 @@ def _read_config(path: Path, layout: Layout) -> tuple[dict, object]:
         raise UserError(f"{path} is not JSON") from error
     if not isinstance(published, dict) or "model_type" not in published:
         raise UserError(f"{path} is not the config.json of a published model: it names no model_type")
+    return published
+
+
+def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tuple[dict, object]:
+    """The model's fields of config.json under our names (an absent one keeps our default), and its `architectures`."""
+    published, path = _published_config(directory), directory / "config.json"
+    inner = {f"{name}.{key}": value for name, values in published.items() if isinstance(values, dict)
+             for key, value in values.items()}
+    published |= inner
     for name, value in layout.constants.items():
         if published.get(name, value) != value:
             raise UserError(f"{path} says {name} = {published[name]!r}; this {layout.architecture} has {value!r} only")
-    theirs = {ours: as_tuple(names)[0] for ours, names in layout.config.items()}
-    fields = {ours: published[name] for ours, name in theirs.items() if name in published}
+    theirs = {ours: next((name for name in as_tuple(names) if name in published), None)
+              for ours, names in layout.config.items()}
+    fields = {ours: published[name] for ours, name in theirs.items() if name is not None}
+    if isinstance(ends := fields.get("eos_id"), list) and ends:  # LLaMA 3 Instruct has three; one is enough here
+        fields["eos_id"] = ends[0]
     for ours, value in fields.items():
-        if not isinstance(value, (int, float)):
+        may_be_null = value is None and getattr(config_class, ours, 0) is None  # where our own default is None as well
+        if not isinstance(value, (int, float)) and not may_be_null:
             raise UserError(f"{path} says {theirs[ours]} = {value!r}, which is not a number")
     return fields, published.get("architectures", "an unknown class")
 
 
 def _read_tensors(directory: Path) -> tuple[Path, dict[str, Tensor]]:
-    """The file of weights and what it holds. Safetensors are mapped, not read, so they take no second memory."""
+    """The file of weights and what it holds; large models are cut into several files, and an index names them.
+
+    Safetensors are mapped, not read, so they take no second memory.
+    """
     path, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
-    if path.is_file() and find_spec("safetensors"):
+    index = directory / "model.safetensors.index.json"
+    whole = index if index.is_file() and not path.is_file() else path
+    if whole.is_file() and find_spec("safetensors"):
         import safetensors.torch
+        part = whole
         try:
-            return path, safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: it cannot be read as safetensors") from error
+            names = set(json.loads(index.read_bytes())["weight_map"].values()) if whole == index else {path.name}
+            tensors = {}
+            for name in sorted(names):
+                part = directory / Path(name).name  # an index names files of its own folder
+                tensors |= safetensors.torch.load_file(part)
+            return whole, tensors
+        except (safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{part} is missing or damaged: it cannot be read as safetensors") from error
     if not pickled.is_file():
-        raise UserError(f"reading {path} {INSTALL}" if path.is_file() else
+        raise UserError(f"reading {whole} {INSTALL}" if whole.is_file() else
                         f"{directory} holds neither model.safetensors nor pytorch_model.bin")
     tensors = checkpoint.load(pickled)
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):

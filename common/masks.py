@@ -19,3 +19,12 @@ def causal_mask(t: int, s: int, device: torch.device | None = None) -> Tensor:
 def padding_mask(mask: Tensor) -> Tensor:
     """(B, S), True = a real token -> (B, 1, 1, S): every head and every query sees the real tokens only."""
     return mask[:, None, None, :]
+
+
+def check_right_padded(mask: Tensor) -> None:
+    """Raise ValueError unless every row of mask (B, T) is real tokens and then padding.
+
+    On the left, padding would shift the positions; on the right a causal model never sees it.
+    """
+    if (mask[:, 1:] > mask[:, :-1]).any():
+        raise ValueError("padding stands before a real token; put it on the right")

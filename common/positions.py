@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
 
@@ -18,3 +19,30 @@ def sinusoidal(n_positions: int, d_model: int, base: float = 10_000.0) -> Tensor
     frequency = torch.exp(-math.log(base) * torch.arange(0, d_model, 2) / d_model)  # (D/2,)
     angle = position * frequency  # (P, D/2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :d_model]  # an odd width drops the last cosine
+
+
+class Rotary(nn.Module):
+    """Rotary positions: queries and keys are turned, pair by pair, by angles that grow with the position.
+
+    The product of a turned query and a turned key depends on how far apart they stand, not on where (Su et al. 2021,
+    RoFormer, arXiv:2104.09864, eq. 34). Nothing to learn: the angle of pair i at position p is p / base^(2i/Dh).
+    Pair i is made of the numbers i and i + Dh/2, as in the published LLaMA checkpoints of Hugging Face; the paper, and
+    Meta's own files, pair neighbours 2i and 2i + 1. The two are the same up to the order of the numbers.
+    """
+
+    def __init__(self, d_head: int, max_len: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        frequency = 1.0 / base ** (torch.arange(0, d_head, 2).float() / d_head)  # (Dh/2,)
+        angle = torch.outer(torch.arange(max_len).float(), frequency)  # (max_len, Dh/2)
+        # not persistent: they follow the model to another device, and stay out of its checkpoints
+        self.register_buffer("cos", torch.cat([angle.cos(), angle.cos()], dim=-1), persistent=False)
+        self.register_buffer("sin", torch.cat([-angle.sin(), angle.sin()], dim=-1), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """x (B, H, T, Dh) at positions (B or 1, T), 0, 1, 2 ... when not given -> (B, H, T, Dh)"""
+        if positions is None:
+            cos, sin = self.cos[: x.shape[2]], self.sin[: x.shape[2]]  # (T, Dh)
+        else:
+            cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B or 1, 1, T, Dh)
+        # (a, b) turned by an angle: (a cos - b sin, b cos + a sin); rolling by Dh/2 swaps a and b
+        return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin

@@ -49,7 +49,7 @@ def counted_start(model: BertForPreTraining, text: TokenizedText) -> None:
     embeddings.segment.weight[:2, -1] = torch.tensor([2 * STD, -2 * STD])
 
     for block in blocks:  # more than 0.02: what a head finds is added to the token's own vector and must show
-        values = block.attention.qkv.weight[-block.attention.kv_width :]
+        values = block.attention.qkv.weight.split(block.attention.qkv.parts)[2]
         for weight in (values, block.attention.out.weight, block.feed_forward.up.weight):
             weight.normal_(std=0.5 / math.sqrt(d))
     n_heads = model.config.n_heads
@@ -74,7 +74,7 @@ def n_clock_dimensions(attention: Attention) -> int:
 def query_and_key(attention: Attention, head: int) -> tuple[Tensor, Tensor]:
     """The rows of one head in `qkv`, which may be written to: the query's and the key's, (Dh, D) each."""
     w, d_head = attention.qkv.weight.detach(), attention.d_head
-    return w[head * d_head :][:d_head], w[attention.q_width + head * d_head :][:d_head]
+    return w[head * d_head :][:d_head], w[attention.qkv.parts[0] + head * d_head :][:d_head]
 
 
 def look_at_neighbour(attention: Attention, head: int, offset: int, sharpness: float = 4.0) -> None:
