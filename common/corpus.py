@@ -72,8 +72,15 @@ def split(documents: dict[str, Document]) -> Corpus:
 def read_text(path: Path) -> dict[str, Document]:
     """The documents of a UTF-8 text file: a blank line ends a document, a line is a paragraph of it.
 
-    This is the format of Google's BERT data. Raises UserError for what cannot be read so.
+    This is the format of Google's BERT data. Raises UserError as `read_file`.
     """
+    blocks = [[line.strip() for line in block.splitlines() if line.strip()]
+              for block in re.split(r"\n[^\S\n]*\n", read_file(path))]
+    return {f"document {i}": lines for i, lines in enumerate(blocks) if lines}
+
+
+def read_file(path: Path) -> str:
+    """The whole text of a UTF-8 file as it stands. Raises UserError for what is no such file, and for a blank one."""
     if path.is_dir():
         raise UserError(f"{path} is a directory; give one text file")
     try:
@@ -86,12 +93,9 @@ def read_text(path: Path) -> dict[str, Document]:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start:,}); convert it first") from None
     if "\0" in text:
         raise UserError(f"{path} is a binary file; give a text file")
-    blocks = [[line.strip() for line in block.splitlines() if line.strip()]
-              for block in re.split(r"\n[^\S\n]*\n", text)]
-    documents = {f"document {i}": lines for i, lines in enumerate(blocks) if lines}
-    if not documents:
+    if not text.strip():
         raise UserError(f"{path} is empty")
-    return documents
+    return text.replace("\r\n", "\n")
 
 
 # --- the documentation corpus -----------------------------------------------------------------------------------

@@ -4,8 +4,6 @@
     python -m minibert.pretrain --corpus my.txt       on your own text, a blank line between documents
 """
 
-import hashlib
-import inspect
 import json
 import math
 import shlex
@@ -13,16 +11,15 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import sentencepiece
 import torch
 
 from common import checkpoint, hub
 from common.batches import tokenize
 from common.command import UserError, command, python
-from common.config import parse, read_json, write_json
-from common.corpus import CACHE, Corpus, load_corpus
-from common.interrupt import Stopped
+from common.config import parse
+from common.corpus import Corpus, load_corpus
 from common.report import Metrics, add_sample, draw_curves, table, verdict
+from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
 from common.tokenizer import Tokenizer
 from common.trainer import choose_device, fit
 from minibert.baselines import baselines
@@ -31,6 +28,8 @@ from minibert.model import BertForPreTraining
 from minibert.objective import Examples, pretraining_loss
 from minibert.recipe import PretrainConfig, optimizers
 from minibert.start import counted_start
+
+MODULE = "minibert.pretrain"
 
 # Held-out figures of the default run: seeds 0, 1, 2 gave .376, .377, .375 and .835, .853, .832; some room on both sides
 # for other machines, whose roundings lead to other models.
@@ -74,69 +73,21 @@ def main(argv: list[str] | None = None) -> None:
         add_sample(run / "samples.txt", step, guesses)
         return measured
 
-    run = folder(config.name) if config.resume else new_folder(config, tokenizer)
+    run = folder(config.name) if config.resume else new_folder(config)
+    tokenizer.save(run / "tokenizer.model")
     made_from = {"vocabulary": short_hash(tokenizer.model),
                  "text": short_hash(json.dumps([corpus.train, corpus.held_out]).encode())}
-    try:
+    with says_how_to_go_on(MODULE, run):
         fit(model, pretraining_loss, examples, optimizers(model, config), config, run, look, config.resume, made_from,
             weights={"nsp": config.nsp_weight})
-    except Stopped:
-        print(f"\nstopped and saved; go on with:  {again(run)}")
-        raise
-    except KeyboardInterrupt:
-        saved = (run / "last.pt").exists()
-        print("\nstopped at once; "
-              + (f"go on from the last save with:  {again(run)}" if saved else "nothing was saved"))
-        raise
     finish(model, config, run, to_beat)
 
 
-def again(run: Path) -> str:
-    """The command that goes on with a run."""
-    return f"{python()} -m minibert.pretrain --name {shlex.quote(run.name)} --resume"
-
-
-def folder(name: str) -> Path:
-    return Path("runs") / name
-
-
-def settings(config: PretrainConfig) -> PretrainConfig:
-    """The settings of the command line, or those that the run to be resumed began with."""
-    checkpoint.check_name(config.name)
-    if not config.resume:
-        return config
-    saved = read_json(PretrainConfig, folder(config.name) / "config.json")
-    saved = replace(saved, name=config.name, resume=True)  # the folder may have been renamed since
-    if config not in (saved, PretrainConfig(name=config.name, resume=True)):
-        raise UserError(f"{folder(config.name)} is resumed with the settings that it began with; "
-                        "give only --name and --resume")
-    return saved
-
-
-def new_folder(config: PretrainConfig, tokenizer: Tokenizer) -> Path:
-    """A folder for a new run: made when nothing that the user gave can be wrong any more, so that none stays empty."""
-    run = checkpoint.new_run(config.name)
-    write_json(replace(config, name=run.name), run / "config.json")
-    tokenizer.save(run / "tokenizer.model")
-    return run
-
-
-def short_hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 def vocabulary(corpus: Corpus, config: PretrainConfig) -> Tokenizer:
-    """The vocabulary of the training text (the held-out text takes no part in it), trained once and then cached."""
+    """The vocabulary of the training text; the held-out text takes no part in it."""
     if config.resume:
         return Tokenizer.load(folder(config.name) / "tokenizer.model")
-    paragraphs = [paragraph for document in corpus.train for paragraph in document]
-    made_by = inspect.getsource(Tokenizer) + sentencepiece.__version__  # another way of making it, another cache
-    key = short_hash("\n".join([made_by, *paragraphs]).encode())
-    cached = CACHE / f"vocabulary-{key}-{config.vocab_size}.model"
-    if not cached.exists():
-        cached.parent.mkdir(exist_ok=True)
-        Tokenizer.train(paragraphs, config.vocab_size).save(cached)
-    return Tokenizer.load(cached)
+    return cached_vocabulary([paragraph for document in corpus.train for paragraph in document], config.vocab_size)
 
 
 def report_first_loss(weights: str, model: BertForPreTraining, examples: Examples) -> None:
@@ -173,7 +124,7 @@ def finish(model: BertForPreTraining, config: PretrainConfig, run: Path, to_beat
     which = "" if run.name == PretrainConfig().name else f" --model {shlex.quote(run.as_posix())}"
     rows = [[f'{python()} -m minibert.fill_mask "The default [MASK] is used ."{which}', "ask this model"],
             [f"{python()} -m minibert.pretrain --corpus my.txt", "train on your own text"],
-            [again(run), "go on with a run that was stopped"]]
+            [again(MODULE, run), "go on with a run that was stopped"]]
     if find_spec("safetensors"):
         checkpoint.load_weights(model, run / "best.pt")  # those that fill_mask asks
         model.save_pretrained(run / "published")

@@ -22,13 +22,13 @@ from common import checkpoint
 from common.command import UserError
 from common.config import option, read_json
 from common.optim import Muon, matrices_and_rest
+from common.run import RunConfig
 from common.tokenizer import Tokenizer
-from common.trainer import TrainConfig
 from minibert.model import BertConfig, BertForPreTraining
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TrainConfig):
+class PretrainConfig(RunConfig):
     """Settings of `python -m minibert.pretrain`."""
 
     steps: int = option(3400, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
@@ -36,7 +36,6 @@ class PretrainConfig(TrainConfig):
     eval_every: int = option(680, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minibert", "the run is kept in the folder runs/NAME")
     corpus: str | None = option(None, "UTF-8 text file, a blank line between documents (default: documentation corpus)")
-    resume: bool = option(False, "continue the run NAME where it was saved last, with its own settings")
     vocab_size: int = option(4096, "pieces in the vocabulary", low=1)
     d_model: int = option(160, "width of the model", low=8)
     n_layers: int = option(2, "blocks", low=1)
