@@ -29,6 +29,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             part.unlink()
 
 
+def read_text(path: Path) -> str:
+    """A UTF-8 file. Raises UserError when there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from None
+
+
 def save(state: dict, path: Path) -> None:
     """Write plain tensors and plain values."""
     write_atomically(path, lambda part: torch.save(state, part))

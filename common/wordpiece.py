@@ -18,6 +18,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from common.checkpoint import read_text
 from common.command import UserError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -53,7 +54,7 @@ class WordPiece:
         Raises UserError: a file is missing, not UTF-8, no BERT vocabulary, or a config not supported here.
         """
         # Not splitlines(), which also cuts at characters such as U+2028 and would shift every id behind one.
-        pieces = _read(Path(path)).removesuffix("\n").split("\n")
+        pieces = read_text(Path(path)).removesuffix("\n").split("\n")
         if missing := [name for name in SPECIALS if name not in pieces]:
             raise UserError(f"{path} has no {' '.join(missing)}: not the vocab.txt of a BERT checkpoint")
         if lowercase is None:
@@ -129,18 +130,9 @@ def _set_apart(char: str) -> str:
     return f" {char} " if char in string.punctuation or unicodedata.category(char)[0] == "P" else char
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from None
-
-
 def _lowercase_of(path: Path) -> bool:  # refuses what it cannot do: better no ids than wrong ones
     try:
-        config = json.loads(_read(path)) if path.exists() else {}
+        config = json.loads(read_text(path)) if path.exists() else {}
     except json.JSONDecodeError:
         raise UserError(f"{path} is not JSON") from None
     lowercase = config.get("do_lower_case", True)
