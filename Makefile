@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train-minibert test lint bench weights notebooks clean
+.PHONY: help train-minibert train-minigpt test lint bench weights notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -23,14 +23,18 @@ help: ## list the targets
 train-minibert: .venv/light ## pre-train BERT on real text, about five minutes on a laptop
 	$(PY) -m minibert.pretrain $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
 
+train-minigpt: .venv/light ## train a GPT on real text, about five minutes on a laptop
+	$(PY) -m minigpt.train $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
+
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)
 
 lint: .venv/full ## check the style of the code
 	$(PY) -m ruff check $(ARGS)
 
-bench: .venv/full ## compare the speed of a training step with transformers
+bench: .venv/full ## compare the speed of training and writing with transformers
 	$(PY) -m tests.benchmarks.bench_minibert $(ARGS)
+	$(PY) -m tests.benchmarks.bench_minigpt $(ARGS)
 
 weights: .venv/light ## fetch the published weights that some tests read (90 MB)
 	$(PY) -m tests.fetch_weights $(ARGS)

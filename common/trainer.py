@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class TrainConfig:
     accumulate: int = option(1, "batches whose gradients make one step: the step of one larger batch", low=1)
     eval_every: int = option(200, "steps between two evaluations; the run is saved at each", low=1)
     seed: int = option(0, "seed of everything random", low=0, high=2**63 - 1)
+    precision: str = option("highest", "matrix products of a CPU: highest, or medium (bfloat16 inside, where it can)")
 
 
 def choose_device() -> torch.device:
@@ -76,11 +77,12 @@ def fit(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses], batches
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = factor * group["initial_lr"]
             micro = [to(batches(step * config.accumulate + i), device) for i in range(config.accumulate)]
-            means = gradient(model, loss_fn, micro, weights)
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
+            with matmul_precision(config.precision):
+                means = gradient(model, loss_fn, micro, weights)
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
             bar.update()
             tokens += sum(batch["ids"].numel() for batch in micro)
             done, stop = step + 1, bool(interrupted)
@@ -104,6 +106,17 @@ def fit(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses], batches
                 save(run / "last.pt", done, best, model, optimizers, made_from)
             if stop:
                 raise Stopped
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """How torch multiplies float32 matrices inside this block: see torch.set_float32_matmul_precision."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def look(model: nn.Module, evaluate: Callable[[int], dict[str, float]], step: int, best: float, metrics: Metrics,

@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.attention import RotaryAttention
+from common.attention import Attention, RotaryAttention
 from common.layers import GatedFeedForward, RMSNorm
 from common.positions import Rotary
 from common.transformer import Block, Stack
@@ -81,13 +81,17 @@ class Llama(GPT):
         rotary = Rotary(config.d_head or config.d_model // config.n_heads, config.max_len, config.rope_base)
         sizes = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
         self.decoder = Stack(
-            (Block(RotaryAttention(rotary, *sizes, bias=False), GatedFeedForward(config.d_model, config.d_ff, F.silu),
+            (Block(self.new_attention(rotary, *sizes), GatedFeedForward(config.d_model, config.d_ff, F.silu),
                    norm, pre_norm=True)
              for _ in range(config.n_layers)), final_norm=norm())
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tied:
             self.output.weight = self.token.weight
         initialise(self)
+
+    def new_attention(self, rotary: Rotary, *sizes: int | None) -> Attention:
+        """The attention of one block; sizes: d_model, n_heads, n_kv_heads, d_head."""
+        return RotaryAttention(rotary, *sizes, bias=False)
 
     def embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         """ids (B, T) -> (B, T, D); the positions come in attention."""

@@ -6,8 +6,9 @@ from common import hub
 from common.command import UserError
 from minigpt.llama import Llama
 from minigpt.model import GPT
+from minigpt.qwen3 import Qwen3
 
-MODELS = {model.layout.constants["model_type"]: model for model in (GPT, Llama)}
+MODELS = {model.layout.constants["model_type"]: model for model in (GPT, Llama, Qwen3)}
 
 
 def load(directory: str | Path) -> GPT:

@@ -1,4 +1,6 @@
-"""What the published GPTs and LLaMAs call things, in the Hugging Face layout (see common/hub.py)."""
+"""What the published GPTs, LLaMAs and Qwens call things, in the Hugging Face layout (see common/hub.py)."""
+
+from dataclasses import replace
 
 from common.hub import Layout
 
@@ -81,3 +83,18 @@ LLAMA = Layout(
     prefix="model.",
     copies={"lm_head.weight": "embed_tokens.weight"},
     left_out=frozenset({"layers.{i}.self_attn.rotary_emb.inv_freq"}))  # computed, not learned
+
+QWEN3 = replace(
+    LLAMA, architecture="Qwen3ForCausalLM",
+    modules=LLAMA.modules | {
+        "decoder.blocks.{i}.attention.q_norm": "model.layers.{i}.self_attn.q_norm",
+        "decoder.blocks.{i}.attention.k_norm": "model.layers.{i}.self_attn.k_norm",
+    },
+    constants={
+        "model_type": "qwen3",
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "use_sliding_window": False,
+        "rope_scaling": None,
+        "rope_parameters.rope_type": "default",
+    })

@@ -1,15 +1,11 @@
 """Speed of one training step, ours against `transformers`:  python -m tests.benchmarks.bench_minibert
 
 A step is the forward pass, the MLM and the NSP loss, the backward pass, AdamW and zero_grad. Both sides have the same
-sizes, weights, batch, losses, optimizer and threads, dropout off; they take turns in one process, and the best time of
-each counts. Where the median of the ratios within a round says otherwise, other work on the machine favoured one side.
+sizes, weights, batch, losses, optimizer and threads, dropout off; see tests/benchmarks/race.py.
 """
 
 import argparse
-import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 
 import torch
@@ -19,6 +15,7 @@ from torch import Tensor
 from common.command import command
 from minibert import BertConfig, BertForPreTraining
 from minibert.objective import pretraining_loss
+from tests.benchmarks.race import check_same_training, machine, race, train_step
 
 CONFIG = BertConfig(vocab_size=8_192, d_model=256, n_layers=4, n_heads=4, d_ff=1_024, max_len=128, dropout=0.0)
 BATCH, LENGTH, MASK_RATE = 16, 128, 0.15
@@ -53,19 +50,6 @@ def their_loss_by_parts(model, batch: dict[str, Tensor]) -> Tensor:
     return F.cross_entropy(logits, batch["answers"][batch["selected"]]) + F.cross_entropy(nsp, batch["is_random"])
 
 
-def make_step(model: torch.nn.Module, loss_fn: Callable, batch: dict[str, Tensor]) -> Callable[[], float]:
-    """A function that takes one training step and returns the loss before it."""
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=True)
-
-    def step() -> float:
-        loss = loss_fn(model, batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-    return step
-
-
 def contestants(batch: dict[str, Tensor]) -> dict[str, Callable[[], float]]:
     """A step of ours, of theirs, and of theirs by parts, from the same weights."""
     import transformers
@@ -76,9 +60,9 @@ def contestants(batch: dict[str, Tensor]) -> dict[str, Callable[[], float]]:
         ours.save_pretrained(folder)
         theirs, theirs_by_parts = (transformers.BertForPreTraining.from_pretrained(
             folder, attn_implementation="sdpa") for _ in range(2))
-    return {"minibert": make_step(ours, our_loss, batch),
-            "transformers": make_step(theirs, their_loss, batch),
-            "transformers, by parts": make_step(theirs_by_parts, their_loss_by_parts, batch)}
+    return {"minibert": train_step(ours, our_loss, batch),
+            "transformers": train_step(theirs, their_loss, batch),
+            "transformers, by parts": train_step(theirs_by_parts, their_loss_by_parts, batch)}
 
 
 @command
@@ -91,26 +75,10 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     steps = contestants(make_batch())
-    losses = {name: [step() for _ in range(3)] for name, step in steps.items()}  # warms up as well
-    for name, values in losses.items():
-        if not torch.allclose(torch.tensor(values), torch.tensor(losses["minibert"]), atol=1e-3):
-            raise SystemExit(f"not the same training: losses {values} of {name}, {losses['minibert']} of minibert")
-
-    times = {name: [] for name in steps}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            for _ in range(args.steps):
-                step()
-            times[name].append((time.perf_counter() - start) / args.steps)
-
-    print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-          f"{CONFIG.n_layers} x {CONFIG.d_model}, V {CONFIG.vocab_size}, batch {BATCH} x {LENGTH}, float32")
-    for name, seconds in times.items():
-        best = min(seconds) / min(times["minibert"])
-        typical = statistics.median(t / ours for t, ours in zip(seconds, times["minibert"], strict=True))
-        print(f"{name:24}{BATCH * LENGTH / min(seconds):8,.0f} tokens/s   {1000 * min(seconds):7.1f} ms a step   "
-              f"minibert is {best:.2f} times as fast; median of the rounds {typical:.2f}")
+    check_same_training(steps)
+    print(f"{machine()}; training step, {CONFIG.n_layers} x {CONFIG.d_model}, V {CONFIG.vocab_size}, "
+          f"batch {BATCH} x {LENGTH}, float32")
+    race(steps, args.rounds, args.steps, tokens=BATCH * LENGTH)
     print(f"Why: minibert runs the projection to the vocabulary, and the last feed-forward network, only for the "
           f"{MASK_RATE:.0%} of the tokens that the loss reads; the last row has the first of the two, done by hand.")
 

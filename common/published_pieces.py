@@ -1,0 +1,34 @@
+"""A SentencePiece vocabulary that others trained: the tokenizer.model of LLaMA 1 and 2."""
+
+from pathlib import Path
+
+import sentencepiece as spm
+
+from common.command import UserError
+
+
+class PublishedPieces:
+    """Pieces as their tokenizer.model has them; encode and decode as in common/tokenizer.py.
+
+    encode(text) -> ids, without the begin and end of a text; decode(ids) -> text, without control symbols.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """UserError for a file that is no SentencePiece model."""
+        try:
+            self._processor = spm.SentencePieceProcessor(model_proto=path.read_bytes())
+            self.vocab_size = self._processor.vocab_size()
+        except (OSError, RuntimeError):
+            self.vocab_size = 0
+        if not self.vocab_size:
+            raise UserError(f"{path} is missing or damaged: it is no SentencePiece model")
+        self.bos_id, self.eos_id = self._processor.bos_id(), self._processor.eos_id()
+
+    def encode(self, text: str) -> list[int]:
+        return self._processor.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        return self._processor.decode(ids)
+
+    def piece(self, i: int) -> str:
+        return self._processor.id_to_piece(i)

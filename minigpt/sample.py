@@ -1,0 +1,141 @@
+"""Let a trained GPT write:
+
+    python -m minigpt.sample "Return the"                    goes on from a prompt, with the newest run
+    python -m minigpt.sample --file prompt.txt               the prompt from a file
+    echo "Return the" | python -m minigpt.sample -           the prompt from standard input, without its line break
+    python -m minigpt.sample --model DIR "Once upon a time"  another run, or a published GPT-2 or LLaMA
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from common.bpe import ByteBPE
+from common.checkpoint import newest_run
+from common.command import UserError, command
+from common.config import from_dict, option, parser
+from common.corpus import read_file
+from common.generate import Sampling, stream
+from common.published_pieces import PublishedPieces
+from common.trainer import choose_device
+from minigpt.model import GPT
+from minigpt.pretrained import load
+from minigpt.recipe import load_run
+from minigpt.texts import Vocabulary
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Who writes, and how."""
+
+    model: str | None = option(None, "folder of a run, or of a published checkpoint (default: the newest run)")
+    file: str | None = option(None, "UTF-8 text file with the prompt")
+    max_new: int = option(200, "tokens to write at most; beyond the context the oldest text is forgotten", low=1)
+    samples: int = option(1, "how many texts to write, each with a seed one higher", low=1)
+    temperature: float = option(0.8, "below 1 surer, above 1 bolder")
+    top_k: int | None = option(None, "only the k most probable tokens")
+    top_p: float | None = option(0.95, "only the most probable tokens that together have the probability p")
+    repetition_penalty: float = option(1.0, "above 1: what stands in the text already becomes less likely")
+    stop: str | None = option(None, "end before this text, once it is written")
+    seed: int = option(0, "seed of the draws", low=0, high=2**62)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    arguments = parser(SampleConfig, __doc__)
+    arguments.add_argument("prompt", nargs="?", help='the begin of the text; "-" reads standard input')
+    values = vars(arguments.parse_args(argv))
+    prompt = values.pop("prompt")
+    config = from_dict(SampleConfig, values, "command line")
+    if config.stop == "":
+        raise UserError("--stop is empty: every text would end at once")
+    model, vocabulary = open_model(Path(config.model) if config.model else newest_run("minigpt"))
+    model.to(choose_device())
+    text = read_prompt(prompt, config.file)
+    tokens = begin(model, vocabulary, text)
+    for i in range(config.samples):
+        rng = torch.Generator(device=next(model.parameters()).device).manual_seed(config.seed + i)
+        choose = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, rng)
+        if i:
+            print("\n---")
+        print(text or "", end="", flush=True)
+        for piece in write(model, vocabulary, tokens, config.max_new, choose, config.stop):
+            print(piece, end="", flush=True)
+    print()
+
+
+def open_model(directory: Path) -> tuple[GPT, Vocabulary | PublishedPieces]:
+    """A run made here, or a published checkpoint with its vocabulary (vocab.json + merges.txt, or tokenizer.model)."""
+    if (directory / "best.pt").exists():
+        model, vocabulary = load_run(directory)
+    else:
+        model = load(directory)
+        if (directory / "vocab.json").exists():
+            vocabulary = ByteBPE.load(directory)
+        elif (directory / "tokenizer.model").exists():
+            vocabulary = PublishedPieces(directory / "tokenizer.model")
+        else:
+            raise UserError(f"{directory} has no vocabulary known here: vocab.json with merges.txt, or tokenizer.model")
+    if vocabulary.vocab_size > model.config.vocab_size:
+        raise UserError(f"{directory} holds a vocabulary of {vocabulary.vocab_size:,} tokens and a model of "
+                        f"{model.config.vocab_size:,}: they do not belong together")
+    return model, vocabulary
+
+
+def read_prompt(prompt: str | None, file: str | None) -> str | None:
+    """The text to go on from; None when none was given. UserError for an empty one, and for two at once."""
+    if prompt is not None and file is not None:
+        raise UserError("give the prompt on the command line or in a file, not both")
+    if file is not None:
+        return read_file(Path(file))
+    if prompt == "-":
+        prompt = sys.stdin.read().removesuffix("\n")
+    if prompt == "":
+        raise UserError("the prompt is empty; leave it out to let the model begin by itself")
+    return prompt
+
+
+def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None) -> list[int]:
+    """The tokens to go on from: those of the text, or what stands before the first word of any text.
+
+    LLaMA reads its begin token before every text. A GPT-2, and ours, reads its end token only where nothing else is.
+    """
+    first = getattr(model.config, "bos_id", model.config.eos_id)
+    start = [] if first is None or (text is not None and first == model.config.eos_id) else [first]
+    tokens = start + (vocabulary.encode(text) if text is not None else [])
+    if not tokens:
+        raise UserError("this model knows no begin of a text; give a prompt")
+    return tokens
+
+
+def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int], max_new: int, choose: Sampling,
+          stop: str | None = None) -> Iterator[str]:
+    """The continuation, piece by piece as it is written; together the new text, up to `stop`.
+
+    A character may take several tokens (a Korean syllable has three bytes), and a stop text as well: what may still
+    change, or may turn out to belong to `stop`, waits for the next token.
+    """
+    written, text = list(tokens), vocabulary.decode(tokens)
+    shown = len(text)
+    for step in stream(model, [tokens], max_new, choose, model.config.eos_id):
+        if step[0] == model.config.eos_id:
+            break
+        written.append(step[0])
+        text = vocabulary.decode(written)
+        if stop and (end := text.find(stop, shown)) >= 0:
+            text = text[:end]
+            break
+        sure = len(text.rstrip("\ufffd"))  # what a character cut in the middle is decoded to
+        if stop:
+            longest = next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
+            sure = min(sure, len(text) - longest)
+        yield text[shown:sure]
+        shown = max(shown, sure)
+    yield text[shown:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What a GPT is trained and judged on: text as one long row of tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.bpe import ByteBPE
+from common.characters import Characters
+from common.corpus import load_corpus, read_file
+from common.tokenizer import Tokenizer
+
+Vocabulary = Tokenizer | Characters | ByteBPE
+
+
+@dataclass(frozen=True)
+class Text:
+    """tokens (N,), of which all but the first are predicted; n_bytes, the size of the same text in UTF-8."""
+
+    tokens: Tensor
+    n_bytes: int
+
+
+def read_texts(path: str | None) -> tuple[list[str], list[str]]:
+    """Texts to train on, and texts held out.
+
+    Without a path the documents of the documentation corpus (see common/corpus.py). A file is taken as it stands, line
+    breaks and all: its first nine tenths, and its last tenth, counted in characters (nanoGPT's split).
+    """
+    if path is None:
+        corpus = load_corpus()
+        return ["\n".join(document) for document in corpus.train], ["\n".join(document) for document in corpus.held_out]
+    text = read_file(Path(path))
+    cut = int(0.9 * len(text))
+    return [text[:cut]], [text[cut:]]
+
+
+def tokenize(texts: list[str], vocabulary: Vocabulary) -> Text:
+    """Texts one behind the other; several are kept apart by the end token, which stands before the first one as well.
+
+    So a model learns where a text ends, and how one begins. A single text is part of a longer one, and gets none.
+    """
+    end = [vocabulary.eos_id] if len(texts) > 1 else []
+    tokens = end + [token for text in texts for token in vocabulary.encode(text) + end]
+    return Text(torch.tensor(tokens), sum(len(text.encode()) for text in texts))
