@@ -61,54 +61,66 @@ class Sampling:
         """(B, V) -> (B, V): what is drawn from. UserError when top_k is larger than V."""
         if self.top_k is not None and self.top_k > logits.shape[-1]:
             raise UserError(f"top_k = {self.top_k}, but the vocabulary has {logits.shape[-1]:,} tokens")
+        logits = logits.float()  # thousands of bfloat16 do not add up
         if self.repetition_penalty != 1.0:
-            logits = logits.clone()
-            for row, text in zip(logits, texts):
-                seen = torch.tensor(sorted(set(text)), device=logits.device)
-                row[seen] = torch.where(row[seen] > 0, row[seen] / self.repetition_penalty,
-                                        row[seen] * self.repetition_penalty)
+            seen = torch.zeros_like(logits, dtype=torch.bool)
+            for row, text in zip(seen, texts):
+                row[text] = True  # once or ten times in the text, it is punished once
+            weaker = torch.where(logits > 0, logits / self.repetition_penalty, logits * self.repetition_penalty)
+            logits = torch.where(seen, weaker, logits)
         logits = logits - logits.amax(dim=-1, keepdim=True)  # now at most 0: a tiny temperature overflows nothing
-        logits = logits / self.temperature
+        logits = logits / max(self.temperature, 1e-30)  # float32 knows nothing much below; it is greedy long before
         if self.top_k is not None:
             logits = logits.masked_fill(logits < logits.topk(self.top_k).values[:, -1:], -math.inf)
         p = logits.softmax(dim=-1)
-        if self.top_p is not None:
+        if self.top_p is not None and self.top_p < 1:  # at 1 rounding would drop the rarest tokens
             ordered, order = p.sort(dim=-1, descending=True)
             before = ordered.cumsum(dim=-1) - ordered  # what the more probable tokens have together
             p = torch.zeros_like(p).scatter(1, order, ordered.masked_fill(before >= self.top_p, 0.0))
         return p  # multinomial needs no sum of 1
 
 
-@torch.no_grad()
 def stream(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Choice = greedy,
            eos_id: int | None = None) -> Iterator[dict[int, int]]:
     """Continue each prompt by up to max_new tokens; after each step yield {row: its new token} of the rows still going.
 
-    A row ends with eos_id, which is yielded; from then on it costs nothing. When the text fills the context, its last
-    half is read anew and the writing goes on: what came before is forgotten (a sliding window).
+    A row ends with eos_id, which is yielded; from then on it costs nothing. When a row fills the context, its last half
+    is read anew and the writing goes on: what came before is forgotten (a sliding window).
     UserError for an empty prompt, one longer than the context, a token outside the vocabulary.
     """
+    check_prompts(prompts, model.config.max_len, model.config.vocab_size)
+    if max_new < 0:
+        raise UserError(f"max_new = {max_new} should be at least 0")
+    return _stream(model, prompts, max_new, choose, eos_id) if prompts and max_new else iter(())
+
+
+@torch.no_grad()
+def _stream(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Choice,
+            eos_id: int | None) -> Iterator[dict[int, int]]:
     limit = model.config.max_len
-    check_prompts(prompts, limit, model.config.vocab_size)
     rows, texts = list(range(len(prompts))), [list(prompt) for prompt in prompts]
+    begins = [0] * len(prompts)  # where in its text the window of each row begins
     with dropout_off(model):
         cache, last = read(model, texts, max_new)
-        for step in range(max_new):
+        for left in range(max_new - 1, -1, -1):
             new = choose(model.head(last), texts)  # (B,)
             written = new.tolist()
             for text, token in zip(texts, written):
                 text.append(token)
             yield dict(zip(rows, written))
             going = [i for i, token in enumerate(written) if token != eos_id]
-            if not going or step == max_new - 1:
+            if not going or not left:
                 return
             if len(going) < len(rows):
-                rows, texts, new = [rows[i] for i in going], [texts[i] for i in going], new[going]
+                rows, texts, begins = ([of_row[i] for i in going] for of_row in (rows, texts, begins))
+                new = new[going]
                 cache.select(going)
             if max(cache.lengths) < limit:
                 last = model.hidden(new.unsqueeze(1), cache=cache).squeeze(1)  # (B, D)
             else:
-                cache, last = read(model, [text[-max(1, limit // 2):] for text in texts], max_new - step - 1)
+                begins = [begin if len(text) - begin <= limit else len(text) - max(1, limit // 2)
+                          for text, begin in zip(texts, begins)]
+                cache, last = read(model, [text[begin:] for text, begin in zip(texts, begins)], left)
 
 
 def generate(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Choice = greedy,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import torch.nn as nn
 from torch import Tensor
@@ -115,7 +116,7 @@ def load(model_class: Callable, config_class: Callable, layout: Layout, director
 
 def model_type(directory: Path) -> str:
     """The kind of model that `directory` holds, as its config.json says. UserError when there is none."""
-    return _published_config(directory)["model_type"]
+    return str(_published_config(directory)["model_type"])
 
 
 def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout, file: str) -> None:
@@ -173,8 +174,9 @@ def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tup
     fields = {ours: published[name] for ours, name in theirs.items() if name is not None}
     if isinstance(ends := fields.get("eos_id"), list) and ends:  # LLaMA 3 Instruct has three; one is enough here
         fields["eos_id"] = ends[0]
+    kinds = get_type_hints(config_class)
     for ours, value in fields.items():
-        may_be_null = value is None and getattr(config_class, ours, 0) is None  # where our own default is None as well
+        may_be_null = value is None and type(None) in get_args(kinds[ours])  # where None means something to us as well
         if not isinstance(value, (int, float)) and not may_be_null:
             raise UserError(f"{path} says {theirs[ours]} = {value!r}, which is not a number")
     return fields, published.get("architectures", "an unknown class")
@@ -191,6 +193,7 @@ def _read_tensors(directory: Path) -> tuple[Path, dict[str, Tensor]]:
     if whole.is_file() and find_spec("safetensors"):
         import safetensors.torch
         part = whole
+        errors = safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError
         try:
             names = set(json.loads(index.read_bytes())["weight_map"].values()) if whole == index else {path.name}
             tensors = {}
@@ -198,7 +201,7 @@ def _read_tensors(directory: Path) -> tuple[Path, dict[str, Tensor]]:
                 part = directory / Path(name).name  # an index names files of its own folder
                 tensors |= safetensors.torch.load_file(part)
             return whole, tensors
-        except (safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except errors as error:
             raise UserError(f"{part} is missing or damaged: it cannot be read as safetensors") from error
     if not pickled.is_file():
         raise UserError(f"reading {whole} {INSTALL}" if whole.is_file() else

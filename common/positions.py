@@ -32,6 +32,8 @@ class Rotary(nn.Module):
 
     def __init__(self, d_head: int, max_len: int, base: float = 10_000.0) -> None:
         super().__init__()
+        if d_head % 2:
+            raise ValueError(f"rotary positions turn pairs of numbers, and a head of width {d_head} is odd")
         frequency = 1.0 / base ** (torch.arange(0, d_head, 2).float() / d_head)  # (Dh/2,)
         angle = torch.outer(torch.arange(max_len).float(), frequency)  # (max_len, Dh/2)
         # not persistent: they follow the model to another device, and stay out of its checkpoints

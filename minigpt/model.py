@@ -124,7 +124,12 @@ class GPT(nn.Module):
         return self.head(self.hidden(ids, mask=mask, cache=cache))
 
     def new_cache(self, batch: int, max_len: int | None = None) -> KVCache:
-        """An empty cache for `batch` rows of at most max_len tokens: the whole context when not given."""
+        """An empty cache for `batch` rows of at most max_len tokens: the whole context when not given.
+
+        ValueError for more than that.
+        """
+        if max_len is not None and max_len > self.config.max_len:
+            raise ValueError(f"a cache of {max_len} tokens a row, but the model reads at most {self.config.max_len}")
         attention, weight = self.decoder.blocks[0].attention, self.token.weight
         return KVCache(len(self.decoder.blocks), batch, attention.n_kv_heads, attention.d_head,
                        max_len or self.config.max_len, weight.dtype, weight.device)

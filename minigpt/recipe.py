@@ -38,7 +38,7 @@ class GPTRunConfig(RunConfig):
     decay: float = option(1.0, "share of the steps, at the end, in which the learning rate falls to 0", low=0, high=1)
     warmup: int = option(10, "steps over which the learning rate rises", low=0)
     eval_every: int = option(180, "steps between two evaluations; the run is saved at each", low=1)
-    precision: str = option("medium", "matrix products: medium (bfloat16 inside, where the CPU has it) or highest")
+    precision: str = option("bfloat16", "matrix products on a CPU: bfloat16 where it has them, or float32")
     name: str = option("minigpt", "the run is kept in the folder runs/NAME")
     corpus: str | None = option(None, "UTF-8 text file, the last tenth is held out (default: documentation corpus)")
     recipe: str = option("modern", "modern (see minigpt/recipe.py) or gpt2, the classic one")
@@ -58,7 +58,7 @@ class GPTRunConfig(RunConfig):
         if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
             raise UserError(f"d_model = {self.d_model} should be n_heads = {self.n_heads} times an even number")
         for name, known in (("recipe", ("modern", "gpt2")), ("tokens", ("pieces", "characters")),
-                            ("precision", ("medium", "highest"))):
+                            ("precision", ("bfloat16", "float32"))):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} = {getattr(self, name)} should be {' or '.join(known)}")
         if self.recipe == "modern" and self.vocab_size > 16_384:

@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn as nn
 
-from common.attention import Attention, attend, attend_explicit
+from common.attention import Attention, RotaryAttention, attend, attend_explicit
 from common.masks import causal_mask, padding_mask
+from common.positions import Rotary
 from tests.explain import close, equal, same
 
 B, H, DH, T, S = 2, 3, 4, 5, 7
@@ -120,6 +121,9 @@ CASES = {
     "causal, T = S": {"t": S, "causal": True},
     "causal, T < S": {"causal": True},
     "causal, T = 1": {"t": 1, "causal": True},
+    "causal, T = 1, padding": {"t": 1, "causal": True, "mask": True},
+    "causal, T = 1, padding, bias": {"t": 1, "causal": True, "mask": True, "bias": "learned"},
+    "causal, T = 1, S = 1": {"t": 1, "s": 1, "causal": True},
     "causal, padding": {"causal": True, "mask": True},
     "causal, fixed bias": {"t": S, "causal": True, "bias": "fixed"},
     "causal, padding, fixed bias": {"causal": True, "mask": True, "bias": "fixed"},
@@ -127,6 +131,7 @@ CASES = {
     "grouped heads": {"h": 6},
     "one key-value head": {"h": 6, "hkv": 1},
     "grouped heads, causal, T = S": {"h": 6, "t": S, "causal": True},
+    "grouped heads, causal, T = 1": {"h": 6, "t": 1, "causal": True},
     "grouped heads, causal, padding, bias": {"h": 6, "causal": True, "mask": True, "bias": "learned"},
     "own scale": {"scale": 0.3},
     "own scale, causal, padding, bias": {"scale": 0.3, "causal": True, "mask": True, "bias": "fixed"},
@@ -388,6 +393,44 @@ def test_position_bias_is_given_queries_and_keys():
     tilted = Tilted(24, 6, 2)
     tilted(torch.randn(B, T, 24), torch.randn(B, S, 24))
     equal(tilted.seen, ((B, 6, T, 4), (B, 2, S, 4)), "position_bias(q, k): q (B, H, T, Dh), k (B, Hkv, S, Dh)")
+
+
+# ---- rotary attention
+
+ROTARY = Rotary(DH, 20, base=50.0)
+PLACES = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 19, 3]])  # (B, T)
+
+
+@pytest.mark.parametrize("n_kv_heads", [None, 6, 3, 2, 1])
+@pytest.mark.parametrize("positions", [None, PLACES], ids=["counted", "given"])
+def test_rotary_attention_turns_queries_and_keys_but_not_values(n_kv_heads, positions):
+    attention, x = RotaryAttention(ROTARY, 10, 6, n_kv_heads, DH, bias=False), torch.randn(B, T, 10)
+    groups = n_kv_heads or 6
+    w_q, w_k, w_v = attention.qkv.weight.split([6 * DH, groups * DH, groups * DH])
+    q, k, v = ((x @ w.T).unflatten(-1, (-1, DH)).transpose(1, 2) for w in (w_q, w_k, w_v))
+    expected = attend_explicit_out(ROTARY(q, positions), ROTARY(k, positions), v, causal=True)
+    expected = expected.transpose(1, 2).flatten(2) @ attention.out.weight.T
+    close(attention(x, causal=True, positions=positions), expected,
+          "q and k are turned at the same positions, v is not; query heads share key-value heads in order")
+
+
+def test_rotary_attention_hears_of_distances_only():
+    attention, x = RotaryAttention(ROTARY, D, H), torch.randn(B, T, D)
+    counted = torch.arange(T)[None]
+    close(attention(x, positions=counted + 15), attention(x), "moving all tokens changes nothing", atol=1e-5)
+    moved = (attention(x, positions=counted * 3) - attention(x)).abs().max().item()
+    assert moved > 1e-3, f"three times the distance moved the output by {moved:.1e} only: is anything turned?"
+
+
+def test_layers_may_share_one_rotary():
+    layers = nn.ModuleList(RotaryAttention(ROTARY, D, H) for _ in range(2))
+    assert layers[0].rotary is layers[1].rotary, "one table of angles is enough for all layers"
+    equal({name.split(".")[1] for name in layers.state_dict()}, {"qkv", "out"}, "no angles in a checkpoint")
+
+
+def test_plain_attention_does_not_look_at_positions():
+    attention, x = Attention(D, H), torch.randn(B, T, D)
+    same(attention(x, positions=PLACES), attention(x), "only variants look at positions")
 
 
 # ---- dropout

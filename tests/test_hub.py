@@ -7,13 +7,16 @@ import copy
 import json
 import pickle
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn as nn
 
 from common import hub
 from common.command import UserError
+from common.layers import Stacked
 from minibert import BertConfig, BertForPreTraining, BertModel
 from minibert.published import BERT_FOR_PRETRAINING, BERT_MODEL
 from tests.oracle import oracle
@@ -410,3 +413,140 @@ def test_a_place_that_is_a_file(tmp_path):
     with pytest.raises(UserError, match="taken cannot be made"):
         random_model().save_pretrained(tmp_path / "taken")
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
+
+
+# ------------------------------------------------ what BERT has not: turned matrices, dots, unequal cuts, null
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    width: int = 4
+    base: float = 10.0
+    shared: int | None = None  # may be null
+    end: int = 2  # may not
+
+
+class Toy(nn.Module):
+    """Eleven layers, each with two stacked matrices, cut unequally, and two square ones."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(nn.ModuleDict({
+            "three": Stacked(config.width, (5, 2, 3)), "two": Stacked(config.width, (1, 6)),
+            "turned": nn.Linear(config.width, config.width), "plain": nn.Linear(config.width, config.width)})
+            for _ in range(11))
+        for parameter in self.parameters():
+            nn.init.normal_(parameter)
+
+
+TOY = hub.Layout(
+    architecture="ToyModel",
+    modules={
+        "layers.{i}.three": ("base.h.{i}.a", "base.h.{i}.b", "base.h.{i}.c"),
+        "layers.{i}.two": ("base.h.{i}.gate", "base.h.{i}.up"),
+        "layers.{i}.turned": "base.h.{i}.turned",
+        "layers.{i}.plain": "base.h.{i}.plain",
+    },
+    config={"width": "n_embd", "base": ("rope.theta", "theta"), "shared": "n_shared", "end": ("end", "begin")},
+    constants={"model_type": "toy", "rope.kind": "default", "scaling": None},
+    prefix="base.",
+    left_out=frozenset({"h.{i}.buffer"}),
+    transposed=frozenset({"layers.{i}.turned", "layers.{i}.two"}))
+
+
+@pytest.fixture
+def toy(tmp_path) -> Path:
+    """A random Toy, written."""
+    hub.save(Toy(ToyConfig(base=7.0, shared=3, end=5)), TOY, tmp_path)
+    return tmp_path
+
+
+def load_toy(folder: Path) -> Toy:
+    return hub.load(Toy, ToyConfig, TOY, folder)
+
+
+def toy_refused(folder: Path, *words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_toy(folder)
+    message = str(caught.value)
+    assert "\n" not in message, f"expected one line, came {message!r}"
+    assert all(word in message for word in words), f"expected a message with {words}, came {message!r}"
+
+
+def test_unequal_parts_and_turned_matrices(toy):
+    tensors, layer = stored(toy), load_toy(toy).layers[10]
+    three, two = layer["three"], layer["two"]
+    expected = {
+        "a.weight": three.weight[:5], "b.weight": three.weight[5:7], "c.weight": three.weight[7:],
+        "a.bias": three.bias[:5], "b.bias": three.bias[5:7], "c.bias": three.bias[7:],
+        "gate.weight": two.weight[:1].T, "up.weight": two.weight[1:].T,
+        "gate.bias": two.bias[:1], "up.bias": two.bias[1:],
+        "turned.weight": layer["turned"].weight.T, "turned.bias": layer["turned"].bias,
+        "plain.weight": layer["plain"].weight, "plain.bias": layer["plain"].bias,
+    }  # fmt: skip
+    came = {name.removeprefix("base.h.10."): x for name, x in tensors.items() if name.startswith("base.h.10.")}
+    assert came.keys() == expected.keys()
+    for name in expected:
+        assert came[name].shape == expected[name].shape and came[name].equal(expected[name]), (
+            f"{name}: likely mistake: cut into equal thirds, cut in another order, or not turned")
+
+
+def test_a_toy_comes_back(toy):
+    model = Toy(ToyConfig(base=7.0, shared=3, end=5))
+    hub.save(model, TOY, toy)
+    came = load_toy(toy)
+    assert came.config == model.config
+    same(model, came)
+
+
+def test_a_turned_matrix_of_another_shape_is_refused(toy):
+    name = "base.h.3.up.weight"
+    store(toy, stored(toy) | {name: torch.zeros(6, 4)})
+    toy_refused(toy, f"{name} is (6, 4), expected (4, 6)")
+
+
+def test_a_name_with_a_dot_is_a_field_of_an_object(toy):
+    came = json.loads((toy / "config.json").read_text(encoding="utf-8"))
+    assert came == {"architectures": ["ToyModel"], "model_type": "toy", "rope": {"kind": "default", "theta": 7.0},
+                    "scaling": None, "n_embd": 4, "theta": 7.0, "n_shared": 3, "end": 5, "begin": 5}
+
+
+TOY_CONFIGS = {  # changes to config.json, what is read
+    "the object comes first": ({"theta": 1.0}, {"base": 7.0}),
+    "an object without it": ({"rope": {"kind": "default"}, "theta": 1.0}, {"base": 1.0}),
+    "no object": ({"rope": None, "theta": 1.0}, {"base": 1.0}),
+    "an object that is none": ({"rope": 3, "theta": 1.0}, {"base": 1.0}),
+    "null where our default is None": ({"n_shared": None}, {"shared": None}),
+    "the second name is not looked at": ({"begin": 9}, {"end": 5}),
+}
+
+
+@pytest.mark.parametrize("case", TOY_CONFIGS)
+def test_rules_of_config_json(toy, case):
+    changes, expected = TOY_CONFIGS[case]
+    change_config(toy, **changes)
+    came = load_toy(toy).config
+    assert {name: getattr(came, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"rope": {"kind": "llama3"}}, "rope.kind = 'llama3'; this ToyModel has 'default' only"),
+    ({"scaling": {"kind": "linear"}}, "scaling = {'kind': 'linear'}; this ToyModel has None only"),
+    ({"n_embd": None}, "n_embd = None, which is not a number"),
+    ({"rope": {"theta": None}}, "rope.theta = None, which is not a number"),
+    ({"n_shared": "three"}, "n_shared = 'three', which is not a number"),
+    ({"n_shared": [3]}, "n_shared = [3], which is not a number"),
+    ({"end": None}, "end = None, which is not a number"),
+], ids=str)  # fmt: skip
+def test_configs_that_break_the_rules(toy, changes, words):
+    change_config(toy, **changes)
+    toy_refused(toy, str(toy / "config.json"), words)
+
+
+def test_what_is_left_out_is_left_out_in_every_layer(toy):
+    expected, tensors = load_toy(toy), stored(toy)
+    store(toy, tensors | {"base.h.0.buffer": torch.ones(2), "h.10.buffer": torch.ones(2)})
+    same(expected, load_toy(toy))
+    store(toy, tensors | {"base.h.0.buffers": torch.ones(2)})
+    toy_refused(toy, "holds base.h.0.buffers (2,), which has no place in ToyModel")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.masks import causal_mask, padding_mask
+from common.masks import causal_mask, check_right_padded, padding_mask
 from tests.explain import same
 
 HAND = {
@@ -53,3 +53,16 @@ def test_padding_and_causal_masks_combine():
     expected = torch.tensor([[[[1, 1, 0], [1, 1, 1]]],
                              [[[1, 1, 0], [1, 1, 0]]]], dtype=torch.bool)  # (B, 1, T, S)
     same(both, expected, "a key must be real and not in the future: both masks say True, so they are joined by &")
+
+
+@pytest.mark.parametrize("rows", [[[1, 1, 1]], [[1, 1, 0]], [[1, 0, 0]], [[0, 0, 0]], [[1]], [[0]], [[]],
+                                  [[1, 1, 1], [1, 0, 0], [1, 1, 0]]], ids=str)
+def test_padding_on_the_right_is_let_through(rows):
+    assert check_right_padded(torch.tensor(rows, dtype=torch.bool)) is None
+
+
+@pytest.mark.parametrize("rows", [[[0, 1]], [[0, 0, 1]], [[1, 0, 1]], [[0, 1, 1]], [[0, 1, 0]], [[1, 1, 0, 0, 1]],
+                                  [[1, 1, 1], [1, 0, 0], [0, 1, 1]]], ids=str)
+def test_padding_before_a_real_token_is_refused(rows):
+    with pytest.raises(ValueError, match="padding stands before a real token; put it on the right"):
+        check_right_padded(torch.tensor(rows, dtype=torch.bool))

@@ -1,5 +1,7 @@
 """Blocks and stacks against torch's own layers with the same weights."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn as nn
@@ -114,6 +116,33 @@ def test_stack_hands_everything_to_every_block():
     for name in masks:
         without = {key: value for key, value in masks.items() if key != name}
         assert not torch.equal(stack(x, memory, **without), expected), f"{name} has no effect on a stack"
+
+
+class Spy(Attention):
+    """Notes with what it was called."""
+
+    def forward(self, x, context=None, **how):
+        self.given = how
+        return super().forward(x, context, **{name: how[name] for name in ("mask", "bias", "causal") if name in how})
+
+
+def test_every_argument_of_self_attention_is_handed_on():
+    stack = Stack(Block(Spy(D, H), FeedForward(D, D_FF, F.gelu), lambda: nn.LayerNorm(D), True) for _ in range(3))
+    how = {"mask": padding_mask(REAL), "bias": torch.randn(1, H, T, T), "causal": True, "positions": torch.arange(T)}
+    stack.blocks[1](torch.randn(B, T, D), cache="a layer's cache", **how)
+    equal(set(stack.blocks[1].attention.given), {*how, "cache"}, "Block hands on what it is given")
+    stack(torch.randn(B, T, D), **how)
+    for i, each in enumerate(stack.blocks):
+        assert each.attention.given.pop("cache") is None, f"block {i}: without a cache there is none"
+        assert each.attention.given.keys() == how.keys(), f"block {i} was given {list(each.attention.given)}"
+        wrong = [name for name in how if each.attention.given[name] is not how[name]]
+        assert not wrong, f"block {i}: {wrong} came changed; an argument is handed on as it is"
+
+
+def test_every_layer_has_its_own_part_of_the_cache():
+    stack = Stack(Block(Spy(D, H), FeedForward(D, D_FF, F.gelu), lambda: nn.LayerNorm(D), True) for _ in range(3))
+    stack(torch.randn(B, T, D), cache=SimpleNamespace(layers=["first", "second", "third"]))
+    equal([each.attention.given["cache"] for each in stack.blocks], ["first", "second", "third"], "cache.layers[i]")
 
 
 @pytest.mark.parametrize("pre_norm", [False, True], ids=["post-norm", "pre-norm"])
