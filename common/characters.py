@@ -36,7 +36,9 @@ class Characters:
         try:
             characters = json.loads(path.read_text(encoding="utf-8"))["characters"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is missing or damaged: it is no list of characters") from None
+            characters = None
+        if not isinstance(characters, str) or len(set(characters)) < len(characters):
+            raise UserError(f"{path} is missing or damaged: it is no list of characters")
         return cls(characters)
 
     def save(self, path: Path) -> None:

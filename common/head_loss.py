@@ -38,7 +38,8 @@ class _InChunks(torch.autograd.Function):
             of_h, *new = torch.autograd.grad(loss, [h, *params])
             total += loss.detach()
             of_hidden.append(of_h)
-            torch._foreach_add_(of_params, new)
+            for g, more in zip(of_params, new):
+                g += more
         ctx.save_for_backward(torch.cat(of_hidden), *of_params)
         return total
 

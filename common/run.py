@@ -38,6 +38,8 @@ def folder(name: str) -> Path:
 def settings(config: Config) -> Config:
     """The settings of the command line, or those that the run to be resumed began with."""
     checkpoint.check_name(config.name)
+    if config.precision not in ("float32", "bfloat16"):
+        raise UserError(f"precision = {config.precision} should be float32 or bfloat16")
     if not config.resume:
         return config
     saved = read_json(type(config), folder(config.name) / "config.json")

@@ -40,6 +40,13 @@ class LlamaConfig:
     bos_id: int | None = 1  # the token that begins a text
     eos_id: int | None = 2  # and the one that ends it
 
+    def __post_init__(self) -> None:
+        if self.d_head is None and self.d_model % self.n_heads:
+            raise ValueError(f"n_heads = {self.n_heads} must divide d_model = {self.d_model}")
+        for name, value in (("n_kv_heads", self.n_heads), ("d_head", self.d_model // self.n_heads)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # what a frozen config allows here and nowhere else
+
     @classmethod
     def llama_7b(cls) -> "LlamaConfig":
         return cls()
@@ -78,7 +85,7 @@ class Llama(GPT):
         self.config = config
         self.token = nn.Embedding(config.vocab_size, config.d_model)
         norm = partial(RMSNorm, config.d_model, config.norm_eps)
-        rotary = Rotary(config.d_head or config.d_model // config.n_heads, config.max_len, config.rope_base)
+        rotary = Rotary(config.d_head, config.max_len, config.rope_base)
         sizes = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
         self.decoder = Stack(
             (Block(self.new_attention(rotary, *sizes), GatedFeedForward(config.d_model, config.d_ff, F.silu),

@@ -61,8 +61,8 @@ def evaluate(model: GPT, text: Text, length: int, batch_size: int = 64) -> dict[
     """
     device = next(model.parameters()).device
     n = len(text.tokens) - 1
-    whole = torch.arange(0, n - length + 1, length)
-    batches = [batch(text.tokens, starts, length) for starts in whole.split(batch_size)]
+    whole = torch.arange(0, max(0, n - length + 1), length)
+    batches = [batch(text.tokens, starts, length) for starts in whole.split(batch_size) if len(starts)]
     if rest := n % length:
         batches.append(batch(text.tokens, torch.tensor([n - rest]), rest))
     nats = sum(next_token_loss(model, {name: x.to(device) for name, x in b.items()})["loss"][0].item() for b in batches)

@@ -45,20 +45,19 @@ class GPTRunConfig(RunConfig):
     tokens: str = option("pieces", "what a token is: pieces (SentencePiece) or characters")
     vocab_size: int = option(4096, "pieces in the vocabulary", low=1)
     d_model: int = option(256, "width of the model", low=8)
-    n_layers: int = option(4, "blocks", low=1)
+    n_layers: int = option(2, "blocks", low=1)
     n_heads: int = option(4, "attention heads of a block", low=1)
     d_ff: int | None = option(None, "inner width of the feed-forward networks (default: 4 d_model; gated, 8/3)", low=1)
     max_len: int = option(128, "the context: tokens of a row", low=2)
     dropout: float = option(0.0, "dropout of the recipe gpt2", low=0, high=0.9)
-    batch_size: int = option(32, "rows of a batch", low=1)
+    batch_size: int = option(16, "rows of a batch", low=1)
     muon_lr: float = option(0.006, "learning rate of Muon, for the matrices between hidden states", low=0)
     adam_lr: float | None = option(None, "learning rate of AdamW (default: 0.005, recipe gpt2: 0.002)", low=0)
 
     def __post_init__(self) -> None:
         if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
             raise UserError(f"d_model = {self.d_model} should be n_heads = {self.n_heads} times an even number")
-        for name, known in (("recipe", ("modern", "gpt2")), ("tokens", ("pieces", "characters")),
-                            ("precision", ("bfloat16", "float32"))):
+        for name, known in (("recipe", ("modern", "gpt2")), ("tokens", ("pieces", "characters"))):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} = {getattr(self, name)} should be {' or '.join(known)}")
         if self.recipe == "modern" and self.vocab_size > 16_384:
@@ -73,7 +72,7 @@ def new_model(config: GPTRunConfig, vocabulary: Vocabulary) -> GPT:
                              config.dropout, eos_id=end))
     gated = round(config.d_model * 8 / 3 / 16) * 16  # three matrices of 8/3 D: as many numbers as two of 4 D
     return Qwen3(Qwen3Config(v, config.d_model, config.n_layers, config.n_heads, d_ff=config.d_ff or gated,
-                             max_len=config.max_len, rope_base=1_000.0, bos_id=end, eos_id=end))
+                             max_len=config.max_len, rope_base=100.0, bos_id=end, eos_id=end))
 
 
 def optimizers(model: GPT, config: GPTRunConfig) -> list[torch.optim.Optimizer]:

@@ -61,8 +61,9 @@ def main(argv: list[str] | None = None) -> None:
         choose = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, rng)
         if i:
             print("\n---")
-        print(text or "", end="", flush=True)
-        for piece in write(model, vocabulary, tokens, config.max_new, choose, config.stop):
+        pieces = write(model, vocabulary, tokens, config.max_new, choose, config.stop)
+        print((text or "") + next(pieces, ""), end="", flush=True)  # nothing is printed before nothing can be refused
+        for piece in pieces:
             print(piece, end="", flush=True)
     print()
 
@@ -91,8 +92,12 @@ def read_prompt(prompt: str | None, file: str | None) -> str | None:
         raise UserError("give the prompt on the command line or in a file, not both")
     if file is not None:
         return read_file(Path(file))
-    if prompt == "-":
-        prompt = sys.stdin.read().removesuffix("\n")
+    try:
+        if prompt == "-":
+            prompt = sys.stdin.read().removesuffix("\n")
+        (prompt or "").encode()
+    except UnicodeError:
+        raise UserError("the prompt is not UTF-8 text") from None
     if prompt == "":
         raise UserError("the prompt is empty; leave it out to let the model begin by itself")
     return prompt
@@ -118,9 +123,12 @@ def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int
     A character may take several tokens (a Korean syllable has three bytes), and a stop text as well: what may still
     change, or may turn out to belong to `stop`, waits for the next token.
     """
+    def known(logits: torch.Tensor, texts: list[list[int]]) -> torch.Tensor:
+        return choose(logits[:, : vocabulary.vocab_size], texts)  # some published models have numbers that mean nothing
+
     written, text = list(tokens), vocabulary.decode(tokens)
     shown = len(text)
-    for step in stream(model, [tokens], max_new, choose, model.config.eos_id):
+    for step in stream(model, [tokens], max_new, known, model.config.eos_id):
         if step[0] == model.config.eos_id:
             break
         written.append(step[0])
@@ -128,12 +136,10 @@ def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int
         if stop and (end := text.find(stop, shown)) >= 0:
             text = text[:end]
             break
-        sure = len(text.rstrip("\ufffd"))  # what a character cut in the middle is decoded to
-        if stop:
-            longest = next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
-            sure = min(sure, len(text) - longest)
-        yield text[shown:sure]
-        shown = max(shown, sure)
+        whole = text.rstrip("\ufffd")  # what a character cut in the middle is decoded to
+        may_be_stop = next((n for n in range(len(stop or "") - 1, 0, -1) if whole.endswith(stop[:n])), 0)
+        yield whole[shown : len(whole) - may_be_stop]
+        shown = max(shown, len(whole) - may_be_stop)
     yield text[shown:]
 
 

@@ -6,8 +6,8 @@ what follows what. So training begins from there, in a Qwen3, whose embeddings a
 1. Embeddings and head are set so that the model predicts P(next | token) as counted in the training text, as well as a
    product of two matrices D wide can say it (for characters, fewer than D: exactly). The blocks begin by adding nothing
    (their last projections are 0), so this is what the whole model says at first.
-2. The first heads of the first block begin by looking one, two, three ... tokens back. All embeddings share their first
-   number; a query and a key that read this number alone, turned by their positions, agree best at a fixed distance.
+2. Three heads of every block begin by looking one, two and three tokens back. All embeddings share their first number;
+   a query and a key that read this number alone, turned by their positions, agree best at a fixed distance.
 
 The architecture stays as published; only the numbers that training begins with are others. BERT's start is akin
 (minibert/start.py). `--recipe gpt2` begins from chance, as the paper does.
@@ -21,10 +21,10 @@ from torch import Tensor
 from common.attention import Attention
 from minigpt.qwen3 import Qwen3
 
-STD = 0.3  # of the embeddings; what the blocks add grows to about 1
+STD = 0.4  # of the embeddings; what the blocks add grows to about 1
 SHARED = 0.5  # the first number of every embedding, when their mean square is 1
 LOOK_BACK = 3  # heads that begin by looking 1, 2, 3 tokens back
-SHARPNESS = 1.3  # of the scores: the weights of the norms of queries and keys
+SHARPNESS = 1.5  # of attention: the first weights of the norms of the queries
 
 
 @torch.no_grad()
@@ -39,9 +39,10 @@ def counted_start(model: Qwen3, tokens: Tensor) -> None:
     embeddings, head = pair_model(tokens, model.config.vocab_size, d)
     model.token.weight.copy_(STD * embeddings)
     model.output.weight.copy_(head)
-    attention = model.decoder.blocks[0].attention
-    for i in range(min(LOOK_BACK, attention.n_kv_heads)):
-        look_back(attention, i, distance=i + 1)
+    for block in model.decoder.blocks:
+        block.attention.q_norm.weight.fill_(SHARPNESS)
+        for head in range(min(LOOK_BACK, block.attention.n_kv_heads, model.config.max_len - 1)):
+            look_back(block.attention, head, distance=head + 1)
 
 
 def pair_model(tokens: Tensor, v: int, d: int, smoothing: float = 20.0) -> tuple[Tensor, Tensor]:
@@ -88,5 +89,3 @@ def look_back(attention: Attention, head: int, distance: int) -> None:
         matrix.mul_(0.3)
     key[:half, 0] += 1.0
     queries[:, :, 0] += torch.cat([cos, -sin])
-    attention.q_norm.weight.fill_(SHARPNESS)
-    attention.k_norm.weight.fill_(SHARPNESS)

@@ -17,7 +17,7 @@ import torch
 
 from common import checkpoint, hub
 from common.characters import Characters
-from common.command import command, python
+from common.command import UserError, command, python
 from common.config import parse
 from common.generate import Sampling, generate
 from common.report import Metrics, add_sample, draw_curves, table, verdict
@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     train, held_out = tokenize(texts, vocabulary), tokenize(held_out_texts, vocabulary)
     print(f"text: {train.n_bytes:,} + {held_out.n_bytes:,} bytes, {len(train.tokens):,} + {len(held_out.tokens):,} "
           f"{config.tokens} of {vocabulary.vocab_size:,} different ones (training + held out)")
+    if len(held_out.tokens) < 2:
+        raise UserError("the text is too short: nothing is left to hold out")
     windows = Windows(train.tokens, config.max_len, config.batch_size, config.seed)
 
     model = new_model(config, vocabulary)
@@ -70,10 +72,11 @@ def main(argv: list[str] | None = None) -> None:
 
     run = folder(config.name) if config.resume else new_folder(config)
     vocabulary.save(run / VOCABULARIES[config.tokens][0])
-    made_from = {"text": short_hash(json.dumps([texts, held_out_texts]).encode())}
+    made_from = {"vocabulary": short_hash((run / VOCABULARIES[config.tokens][0]).read_bytes()),
+                 "text": short_hash(json.dumps([texts, held_out_texts]).encode())}
     with says_how_to_go_on(MODULE, run):
         fit(model, next_token_loss, windows, optimizers(model, config), config, run, look, config.resume, made_from)
-    finish(model, config, run, to_beat)
+    finish(model, config, run, to_beat, first_word=vocabulary.decode(held_out.tokens[:16].tolist()).split()[:1])
 
 
 def new_vocabulary(config: GPTRunConfig, texts: list[str], held_out_texts: list[str]) -> Vocabulary:
@@ -104,7 +107,7 @@ def write(model: GPT, vocabulary: Vocabulary, held_out: torch.Tensor, seed: int,
     return f"{before} | {vocabulary.decode(prompt + new)[len(before):]}"
 
 
-def finish(model: GPT, config: GPTRunConfig, run: Path, to_beat: float) -> None:
+def finish(model: GPT, config: GPTRunConfig, run: Path, to_beat: float, first_word: list[str]) -> None:
     """The last result beside what was expected, the curve, and what to do next.
 
     The last one, not the best of all evaluations: choosing on held-out text would flatter the run.
@@ -123,8 +126,8 @@ def finish(model: GPT, config: GPTRunConfig, run: Path, to_beat: float) -> None:
     if best["step"] != measured[-1]["step"]:
         print(f"the weights of step {best['step']:,} did better, {best['bits_per_byte']:.3f}: they are in best.pt, "
               "and sample takes them")
-    which = "" if run.name == GPTRunConfig().name else f" --model {shlex.quote(run.as_posix())}"
-    rows = [[f'{python()} -m minigpt.sample "Return the"{which}', "let this model write"],
+    prompt = first_word + ([] if run.name == GPTRunConfig().name else ["--model", run.as_posix()])
+    rows = [[shlex.join([python(), "-m", "minigpt.sample", *prompt]), "let this model write"],
             [f"{python()} -m minigpt.train --corpus my.txt", "train on your own text"],
             [again(MODULE, run), "go on with a run that was stopped"]]
     if find_spec("safetensors"):

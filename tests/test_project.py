@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"help", "train-minibert", "test", "lint", "bench", "weights", "notebooks", "clean"}
+TARGETS = {"help", "train-minibert", "train-minigpt", "test", "lint", "bench", "weights", "notebooks", "clean"}
 
 
 def lines(name: str) -> list[str]:
@@ -89,8 +89,10 @@ def test_make_help_lists_every_target_and_no_other():
         (["train-minibert"], "-m minibert.pretrain"),
         (["train-minibert", "CORPUS=my text.txt"], '-m minibert.pretrain --corpus "my text.txt"'),
         (["train-minibert", "ARGS=--seed 1"], "-m minibert.pretrain --seed 1"),
+        (["train-minigpt"], "-m minigpt.train"),
+        (["train-minigpt", "CORPUS=my text.txt"], '-m minigpt.train --corpus "my text.txt"'),
+        (["train-minigpt", "ARGS=--tokens characters"], "-m minigpt.train --tokens characters"),
         (["test", "ARGS=-k mask"], "-m pytest -k mask"),
-        (["bench"], "-m tests.benchmarks.bench_minibert"),
         (["weights"], "-m tests.fetch_weights"),
         (["notebooks", "ARGS=--short"], "-m notebooks.build --short"),
     ],
@@ -100,6 +102,14 @@ def test_make_runs_the_python_command(arguments, command):
     assert dry.returncode == 0, dry.stderr
     last = " ".join(dry.stdout.splitlines()[-1].split())
     assert last == f".venv/bin/python {command}"
+
+
+def test_make_bench_runs_both_benchmarks():
+    dry = make("-n", "bench", "ARGS=--short")
+    assert dry.returncode == 0, dry.stderr
+    came = [" ".join(line.split()) for line in dry.stdout.splitlines() if "tests.benchmarks" in line]
+    assert came == [f".venv/bin/python -m tests.benchmarks.bench_{name} --short" for name in ("minibert", "minigpt")]
+    assert all(exists(line.split()[2]) for line in came), f"a benchmark is not there: {came}"
 
 
 def test_no_command_of_a_target_is_silenced():

@@ -16,7 +16,7 @@ from common.command import UserError
 from common.interrupt import Stopped
 from common.optim import Muon
 from common.report import Metrics
-from common.trainer import TrainConfig, fit, gradient, restore, save
+from common.trainer import TrainConfig, fit, gradient, products_in_bfloat16, restore, save
 from minibert import BertConfig, BertForPreTraining
 from minibert.objective import Examples, pretraining_loss
 from tests import tiny
@@ -202,6 +202,75 @@ def test_the_learning_rate_follows_the_schedule(tmp_path):
     fit(model, losses, batch, [Watch(model.parameters(), lr=2.0)], config(steps=8, warmup=2, decay=0.5),
         tmp_path, held_out(model))
     close(torch.tensor(rates), torch.tensor([1, 2, 2, 2, 2, 1.5, 1, 0.5]), "lr of the optimizer times trapezoid(step)")
+
+
+def has_bfloat16(monkeypatch, has: bool) -> None:
+    """As if this CPU had products in bfloat16, or had none; torch computes them in any case, if slowly."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+
+
+def bfloat16_here() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+@pytest.mark.parametrize(("precision", "has", "expected"), [
+    ("bfloat16", True, True), ("bfloat16", False, False), ("float32", True, False)])
+def test_losses_alone_are_computed_in_bfloat16(tmp_path, monkeypatch, precision, has, expected):
+    seen = {}
+    has_bfloat16(monkeypatch, has)
+
+    class Watch(torch.optim.SGD):
+        def step(self):
+            seen.setdefault("step", set()).add(bfloat16_here())
+            equal({p.grad.dtype for p in model.parameters()}, {torch.float32}, "gradients stay float32")
+            super().step()
+
+    def loss(model, batch):
+        seen.setdefault("loss", set()).add(bfloat16_here())
+        return losses(model, batch)
+
+    def evaluate(step):
+        seen.setdefault("evaluation", set()).add(bfloat16_here())
+        return {"loss": 1.0}
+
+    model = Net()
+    for accumulate in (1, 2):
+        fit(model, loss, batch, [Watch(model.parameters(), lr=0.001)],
+            config(precision=precision, accumulate=accumulate), tmp_path, evaluate)
+    equal(seen, {"loss": {expected}, "step": {False}, "evaluation": {False}},
+          "weights move, and what is reported is measured, in float32, whatever the losses are computed in")
+    equal({p.dtype for p in model.parameters()}, {torch.float32}, "the weights stay float32")
+
+
+def test_where_a_cpu_has_no_bfloat16_asking_for_it_changes_nothing(tmp_path, monkeypatch):
+    has_bfloat16(monkeypatch, False)
+    a, b = (train(tmp_path / precision, precision=precision).state_dict() for precision in ("bfloat16", "float32"))
+    same_state(a, b, "emulated it would only be slow")
+
+
+def test_with_bfloat16_nearly_the_same_is_learned(tmp_path, monkeypatch):
+    has_bfloat16(monkeypatch, True)
+    a, b = (train(tmp_path / precision, precision=precision).state_dict() for precision in ("bfloat16", "float32"))
+    for name in b:
+        close(a[name], b[name], f"{name} after {STEPS} steps", rtol=0, atol=0.1)
+    assert any(not torch.equal(a[name], b[name]) for name in b), "precision has no effect"
+
+
+@pytest.mark.parametrize("ends", [None, UserError("bad"), KeyboardInterrupt()], ids=["well", "error", "Ctrl-C"])
+def test_the_precision_is_put_back(monkeypatch, ends):
+    has_bfloat16(monkeypatch, True)
+    try:
+        with products_in_bfloat16(torch.device("cpu"), "bfloat16"):
+            equal(bfloat16_here(), True, "inside the block")
+            if ends:
+                raise ends
+    except (UserError, KeyboardInterrupt) as caught:
+        assert caught is ends, "what ends the block is let through"
+    equal((bfloat16_here(), torch.backends.cuda.flash_sdp_enabled()), (False, True), "all is as it was")
+
+
+def test_without_a_setting_products_are_exact():
+    equal(TrainConfig().precision, "float32", "rounding to bfloat16 is something to ask for")
 
 
 def test_evaluation_happens_at_intervals_and_at_the_end_with_dropout_off(tmp_path):

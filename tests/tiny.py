@@ -20,6 +20,7 @@ song letter night sees hears finds keeps leaves follows likes knows under over n
 V = 312  # pieces of the tiny vocabulary: 7 special ones, 256 bytes, 49 more
 FLAGS = ("--vocab-size", str(V), "--d-model", "24", "--n-layers", "2", "--n-heads", "3", "--d-ff", "40", "--max-len",
          "20", "--batch-size", "5", "--steps", "8", "--eval-every", "3", "--warmup", "2", "--corpus", "my.txt")
+GPT_FLAGS = FLAGS  # the same sizes
 
 
 def documents(n: int, paragraphs: int = 4, words: int = 12, seed: int = 1) -> list[list[str]]:
@@ -47,10 +48,21 @@ def train(*flags: str, curve: bool = False) -> None:
     """The command, at tiny size, on my.txt in the working directory; drawing takes longer than all the rest."""
     from minibert import pretrain  # here, since data and tokenizer are used without it
 
+    _train(pretrain, [*FLAGS, *flags], curve)
+
+
+def train_gpt(*flags: str, curve: bool = False) -> None:
+    """As `train`, for minigpt.train."""
+    from minigpt import train as command
+
+    _train(command, [*GPT_FLAGS, *flags], curve)
+
+
+def _train(command, argv: list[str], curve: bool) -> None:
     if not Path("my.txt").exists():
         Path("my.txt").write_text(text(documents(60)), encoding="utf-8")
-    with nullcontext() if curve else mock.patch.object(pretrain, "draw_curves", lambda *_: "no curve in this test"):
-        pretrain.main([*FLAGS, *flags])
+    with nullcontext() if curve else mock.patch.object(command, "draw_curves", lambda *_: "no curve in this test"):
+        command.main(argv)
 
 
 def run_in_process(module: str, *argv: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -65,7 +77,18 @@ def press_ctrl_c(step: int, monkeypatch, times: int = 1) -> None:
     """Somebody presses Ctrl-C in the given step (the first losses that are printed do not count)."""
     from minibert import pretrain
 
-    real, calls = pretrain.pretraining_loss, []
+    _press_ctrl_c(step, monkeypatch, times, pretrain, "pretraining_loss")
+
+
+def press_ctrl_c_gpt(step: int, monkeypatch, times: int = 1) -> None:
+    """As `press_ctrl_c`, in minigpt.train."""
+    from minigpt import train as command
+
+    _press_ctrl_c(step, monkeypatch, times, command, "next_token_loss")
+
+
+def _press_ctrl_c(step: int, monkeypatch, times: int, command, name: str) -> None:
+    real, calls = getattr(command, name), []
 
     def loss(model, batch):
         if torch.is_grad_enabled():
@@ -75,4 +98,4 @@ def press_ctrl_c(step: int, monkeypatch, times: int = 1) -> None:
                     signal.raise_signal(signal.SIGINT)
         return real(model, batch)
 
-    monkeypatch.setattr(pretrain, "pretraining_loss", loss)
+    monkeypatch.setattr(command, name, loss)
