@@ -94,7 +94,7 @@ def stream(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Cho
     return _stream(model, prompts, max_new, choose, eos_id) if prompts and max_new else iter(())
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _stream(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Choice,
             eos_id: int | None) -> Iterator[dict[int, int]]:
     limit = model.config.max_len
@@ -166,7 +166,7 @@ def check_prompts(prompts: list[list[int]], max_len: int, vocab_size: int) -> No
             raise UserError(f"the prompt holds token {outside}, and the vocabulary ends at {vocab_size - 1}")
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def beam_search(model: nn.Module, prompt: list[int], max_new: int, n_beams: int, eos_id: int | None = None,
                 length_penalty: float = 1.0) -> list[tuple[float, list[int]]]:
     """The best continuations found: (score, new tokens), best first, at most n_beams of them.

@@ -8,7 +8,9 @@ modern (the default): what reaches a good model soonest, of what was tried on te
 - The weights start from counts, not from chance (start.py).
 - Muon moves the matrices between hidden states, AdamW the rest (common/optim.py). QK-norm bears a learning rate several
   times BERT's, and with so few steps a shorter momentum does better: 0.85, not 0.95.
-- The learning rate falls from the end of the warm-up on; no dropout, no weight decay.
+- The learning rate falls from the end of the warm-up on.
+- Weight decay three to five times the usual: the default run reads its text several times, and would learn it by heart
+  (measured on text kept back: 1.54 bits per byte without, 1.47 with it, after three times). No dropout.
 
 Both multiply matrices in bfloat16 where the CPU has it: twice as fast, and the loss after as many steps is the same.
 """
@@ -34,10 +36,10 @@ from minigpt.texts import Vocabulary
 class GPTRunConfig(RunConfig):
     """Settings of `python -m minigpt.train`."""
 
-    steps: int = option(900, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
+    steps: int = option(1800, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
     decay: float = option(1.0, "share of the steps, at the end, in which the learning rate falls to 0", low=0, high=1)
     warmup: int = option(10, "steps over which the learning rate rises", low=0)
-    eval_every: int = option(180, "steps between two evaluations; the run is saved at each", low=1)
+    eval_every: int = option(450, "steps between two evaluations; the run is saved at each", low=1)
     precision: str = option("bfloat16", "matrix products on a CPU: bfloat16 where it has them, or float32")
     name: str = option("minigpt", "the run is kept in the folder runs/NAME")
     corpus: str | None = option(None, "UTF-8 text file, the last tenth is held out (default: documentation corpus)")
@@ -52,7 +54,7 @@ class GPTRunConfig(RunConfig):
     dropout: float = option(0.0, "dropout of the recipe gpt2", low=0, high=0.9)
     batch_size: int = option(16, "rows of a batch", low=1)
     muon_lr: float = option(0.006, "learning rate of Muon, for the matrices between hidden states", low=0)
-    adam_lr: float | None = option(None, "learning rate of AdamW (default: 0.005, recipe gpt2: 0.002)", low=0)
+    adam_lr: float | None = option(None, "learning rate of AdamW (default: 0.005, recipe gpt2: 0.001)", low=0)
 
     def __post_init__(self) -> None:
         if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
@@ -77,16 +79,18 @@ def new_model(config: GPTRunConfig, vocabulary: Vocabulary) -> GPT:
 
 def optimizers(model: GPT, config: GPTRunConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices between hidden states and AdamW for the rest; in the recipe gpt2 AdamW for all."""
-    fused = next(model.parameters()).device.type != "mps"
     if config.recipe == "gpt2":
-        matrices, rest = matrices_and_rest(model, "")  # a norm pulled to 0 would switch its sublayer off
-        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
-        return [torch.optim.AdamW(groups, lr=0.002 if config.adam_lr is None else config.adam_lr, betas=(0.9, 0.95),
-                                  fused=fused)]
+        return [adamw(list(model.parameters()), 0.001 if config.adam_lr is None else config.adam_lr, weight_decay=0.1)]
     matrices, rest = matrices_and_rest(model, ".blocks.")
-    return [Muon(matrices, lr=config.muon_lr, momentum=0.85),
-            torch.optim.AdamW(rest, lr=0.005 if config.adam_lr is None else config.adam_lr, betas=(0.9, 0.95),
-                              weight_decay=0.0, fused=fused)]
+    return [Muon(matrices, lr=config.muon_lr, momentum=0.85, weight_decay=0.3),
+            adamw(rest, 0.005 if config.adam_lr is None else config.adam_lr, weight_decay=0.5)]
+
+
+def adamw(params: list[torch.nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices alone: a norm pulled to 0 would switch its sublayer off."""
+    matrices, rest = ([p for p in params if (p.ndim == 2) == yes] for yes in (True, False))
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=params[0].device.type != "mps")
 
 
 VOCABULARIES = {"pieces": ("tokenizer.model", Tokenizer), "characters": ("characters.json", Characters)}
