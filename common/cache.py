@@ -75,6 +75,7 @@ class LayerCache:
             self.values[:, :, self.places] = v
         else:  # each row at its own length
             rows = torch.arange(len(k), device=k.device).unsqueeze(1)  # (B, 1), beside places (B, T)
+            # two index tensors around a slice: their (B, T) comes first, so this is (B, T, Hkv, Dh)
             self.keys[rows, :, self.places] = k.transpose(1, 2)
             self.values[rows, :, self.places] = v.transpose(1, 2)
         return self.keys[:, :, :self.end], self.values[:, :, :self.end]

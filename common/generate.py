@@ -61,7 +61,7 @@ class Sampling:
         """(B, V) -> (B, V): what is drawn from. UserError when top_k is larger than V."""
         if self.top_k is not None and self.top_k > logits.shape[-1]:
             raise UserError(f"top_k = {self.top_k}, but the vocabulary has {logits.shape[-1]:,} tokens")
-        logits = logits.float()  # thousands of bfloat16 do not add up
+        logits = logits.float()  # in bfloat16 thousands of probabilities would not sum to 1
         if self.repetition_penalty != 1.0:
             seen = torch.zeros_like(logits, dtype=torch.bool)
             for row, text in zip(seen, texts):
@@ -69,7 +69,7 @@ class Sampling:
             weaker = torch.where(logits > 0, logits / self.repetition_penalty, logits * self.repetition_penalty)
             logits = torch.where(seen, weaker, logits)
         logits = logits - logits.amax(dim=-1, keepdim=True)  # now at most 0: a tiny temperature overflows nothing
-        logits = logits / max(self.temperature, 1e-30)  # float32 knows nothing much below; it is greedy long before
+        logits = logits / max(self.temperature, 1e-30)  # less would be 0 in float32; the draw is greedy long before
         if self.top_k is not None:
             logits = logits.masked_fill(logits < logits.topk(self.top_k).values[:, -1:], -math.inf)
         p = logits.softmax(dim=-1)
@@ -84,8 +84,8 @@ def stream(model: nn.Module, prompts: list[list[int]], max_new: int, choose: Cho
            eos_id: int | None = None) -> Iterator[dict[int, int]]:
     """Continue each prompt by up to max_new tokens; after each step yield {row: its new token} of the rows still going.
 
-    A row ends with eos_id, which is yielded; from then on it costs nothing. When a row fills the context, its last half
-    is read anew and the writing goes on: what came before is forgotten (a sliding window).
+    A row ends with eos_id, which is yielded; from then on it costs nothing. When a row fills the context, its older
+    half is forgotten, all rows are read anew, and the writing goes on (a sliding window).
     UserError for an empty prompt, one longer than the context, a token outside the vocabulary.
     """
     check_prompts(prompts, model.config.max_len, model.config.vocab_size)
@@ -181,8 +181,8 @@ def beam_search(model: nn.Module, prompt: list[int], max_new: int, n_beams: int,
     if len(prompt) + max_new > model.config.max_len:
         raise UserError(f"a prompt of {len(prompt):,} tokens and {max_new:,} new ones do not fit into the context of "
                         f"{model.config.max_len:,}")
-    if n_beams < 1:
-        raise UserError(f"n_beams = {n_beams} should be at least 1")
+    if n_beams < 1 or max_new < 1:
+        raise UserError(f"n_beams = {n_beams} and max_new = {max_new} should be at least 1")
     beams: list[tuple[float, list[int]]] = [(0.0, [])]  # log-probability, new tokens
     finished: list[tuple[float, list[int]]] = []  # score, new tokens
     with dropout_off(model):
@@ -202,7 +202,7 @@ def beam_search(model: nn.Module, prompt: list[int], max_new: int, n_beams: int,
                     going.append((p, tokens))
                     origins.append(origin)
             finished = sorted(finished, reverse=True)[:n_beams]
-            # more tokens only lower log P, and a penalty above 0 raises the score most at full length
+            # log P is negative and only falls; divided by the greatest length it is nearest to 0: no text can beat this
             at_best = max_new if length_penalty > 0 else length
             hope = max((p / at_best**length_penalty for p, _ in going), default=-math.inf)
             if not going or (len(finished) == n_beams and finished[-1][0] >= hope):

@@ -172,7 +172,7 @@ def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tup
     theirs = {ours: next((name for name in as_tuple(names) if name in published), None)
               for ours, names in layout.config.items()}
     fields = {ours: published[name] for ours, name in theirs.items() if name is not None}
-    if isinstance(ends := fields.get("eos_id"), list) and ends:  # LLaMA 3 Instruct has three; one is enough here
+    if isinstance(ends := fields.get("eos_id"), list) and ends:  # LLaMA 3 Instruct has three; the first is kept
         fields["eos_id"] = ends[0]
     kinds = get_type_hints(config_class)
     for ours, value in fields.items():

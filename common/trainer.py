@@ -109,19 +109,21 @@ def fit(model: nn.Module, loss_fn: Callable[[nn.Module, Batch], Losses], batches
                 raise Stopped
 
 
+def has_bfloat16(device: torch.device, precision: str) -> bool:
+    """Are matrices multiplied in bfloat16? On a GPU that can always; on a CPU that can when `precision` asks for it."""
+    if device.type == "cpu":
+        return precision == "bfloat16" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 @contextmanager
 def products_in_bfloat16(device: torch.device, precision: str) -> Iterator[None]:
-    """Matrix products, and what flows between them, in bfloat16 where the device has it; the weights stay float32.
-
-    Always on such a GPU; on a CPU with AVX-512 BF16 when `precision` asks for it: there a step takes half the time.
-    """
+    """Matrix products, and what flows between them, in bfloat16 where the device has it; the weights stay float32."""
     with ExitStack() as stack:
-        if device.type == "cuda" and torch.cuda.is_bf16_supported():
-            stack.enter_context(torch.autocast("cuda", torch.bfloat16))
-        if device.type == "cpu" and precision == "bfloat16" and torch.cpu.get_capabilities().get("avx512_bf16"):
-            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
-            # torch's fused attention is three times slower than its plain one in bfloat16 on a CPU (torch 2.13)
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if has_bfloat16(device, precision):
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            if device.type == "cpu":  # torch's fused attention is three times slower there than its plain one (2.13)
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 

@@ -3,11 +3,11 @@
     LayerNorm                       -> RMSNorm, which neither centres nor shifts
     learned positions               -> rotary ones, inside attention
     GELU                            -> a gate: SwiGLU
-    a key-value head a query head   -> several query heads share one (the large LLaMA 2, LLaMA 3)
-    biases, tied head               -> none
+    one key-value head per query head   -> several query heads share one (the large LLaMA 2, LLaMA 3)
+    biases, tied head, dropout      -> none
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch.nn as nn
@@ -36,16 +36,16 @@ class LlamaConfig:
     max_len: int = 2_048  # the context: the most tokens that the model sees at once
     norm_eps: float = 1e-6
     rope_base: float = 10_000.0
-    tied: bool = False  # the small LLaMAs (3.2 1B, stories260K) share embeddings and head
+    tied: bool = False  # small ones, such as stories260K, share embeddings and head
     bos_id: int | None = 1  # the token that begins a text
     eos_id: int | None = 2  # and the one that ends it
 
-    def __post_init__(self) -> None:
+    def resolved(self) -> "LlamaConfig":
+        """The same with numbers in the place of None, as published files want them."""
         if self.d_head is None and self.d_model % self.n_heads:
             raise ValueError(f"n_heads = {self.n_heads} must divide d_model = {self.d_model}")
-        for name, value in (("n_kv_heads", self.n_heads), ("d_head", self.d_model // self.n_heads)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)  # what a frozen config allows here and nowhere else
+        return replace(self, n_kv_heads=self.n_kv_heads or self.n_heads,
+                       d_head=self.d_head or self.d_model // self.n_heads)
 
     @classmethod
     def llama_7b(cls) -> "LlamaConfig":
@@ -81,8 +81,8 @@ class Llama(GPT):
     config_class = LlamaConfig
 
     def __init__(self, config: LlamaConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config
+        nn.Module.__init__(self)  # not super(): that would build the parts of GPT-2
+        self.config = config = config.resolved()
         self.token = nn.Embedding(config.vocab_size, config.d_model)
         norm = partial(RMSNorm, config.d_model, config.norm_eps)
         rotary = Rotary(config.d_head, config.max_len, config.rope_base)

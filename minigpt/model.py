@@ -34,7 +34,7 @@ class GPTConfig:
     max_len: int = 1_024  # the context: the most tokens that the model sees at once
     dropout: float = 0.1
     norm_eps: float = 1e-5
-    eos_id: int | None = 50_256  # the token that ends a text, and that a text begins after
+    eos_id: int | None = 50_256  # the token that ends a text, and stands before the first one
 
     @classmethod
     def gpt2(cls) -> "GPTConfig":
@@ -77,7 +77,7 @@ class GPT(nn.Module):
         self.token = nn.Embedding(config.vocab_size, config.d_model)
         self.position = nn.Embedding(config.max_len, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
-        norm = partial(nn.LayerNorm, config.d_model, config.norm_eps)
+        norm = partial(nn.LayerNorm, config.d_model, config.norm_eps)  # makes a new one at each call
         gelu = partial(F.gelu, approximate="tanh")  # OpenAI's GELU; BERT's is exact
         self.decoder = Stack(
             (Block(Attention(config.d_model, config.n_heads, dropout=config.dropout),
@@ -97,7 +97,8 @@ class GPT(nn.Module):
                cache: KVCache | None = None) -> Tensor:
         """ids (B, T) -> hidden states (B, T, D), each one from the tokens up to its own.
 
-        mask (B, T), bool: True = a real token; padding stands on the right, so no real token sees any.
+        mask (B, T), bool: True = a real token; padding stands on the right, so no real token sees any. Attention does
+        not need it: it is checked, and tells the cache how many tokens of each row are real.
         positions (B or 1, T): where the tokens stand, when not one after the other from 0 (or from the cache) on.
         cache: the tokens read before; ids are then only the new ones, and are added to it.
         ValueError for more tokens than the context, or padding on the left.
@@ -110,7 +111,7 @@ class GPT(nn.Module):
             positions = next_positions if positions is None else positions
         elif t > self.config.max_len:
             raise ValueError(f"{t} tokens, but the model reads at most {self.config.max_len}")
-        x = self.decoder(self.embed(ids, positions), mask=seen, causal=seen is None, positions=positions, cache=cache)
+        x = self.decoder(self.embed(ids, positions), mask=seen, causal=(seen is None), positions=positions, cache=cache)
         if cache is not None:
             cache.advance(t, mask)
         return x
@@ -147,9 +148,9 @@ class GPT(nn.Module):
 def initialise(model: GPT) -> None:
     """Weights from N(0, 0.02²), biases 0, norms 1; the two projections that add to the residual stream smaller.
 
-    2L of them are added up, so 1 / √(2L) keeps the sum from growing with the depth (section 2.3). Chosen by the name of
-    the parameter, and tested by it: in `transformers` this line never applied for years (its issue 47458).
-    OpenAI's code draws the positions from N(0, 0.01²).
+    2L of them are added up, so 1 / √(2L) keeps the sum from growing with the depth (section 2.3). Found by the name of
+    the parameter, so a renamed layer would miss it without a word (as in `transformers`, issue 47458): a test watches.
+    OpenAI's code draws the positions from N(0, 0.01²); here they are as the rest.
     """
     for name, p in model.named_parameters():
         if p.ndim == 2:

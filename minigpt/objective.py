@@ -15,13 +15,13 @@ from minigpt.texts import Text
 class Windows:
     """Batches of windows of a text: windows(t) is the t-th one, a pure function of the seed and t.
 
-    Each epoch cuts the text into windows of `length` tokens, from another offset on, and shuffles them: every token is
-    asked for once an epoch, with another distance to the begin of its window.
+    Each epoch cuts the text into windows of `length` tokens, from another offset on, and shuffles them: nearly every
+    token is asked for once an epoch, each time with another distance to the begin of its window.
     """
 
     def __init__(self, tokens: Tensor, length: int, batch_size: int, seed: int) -> None:
         self.tokens, self.length, self.batch_size, self.seed = tokens, length, batch_size, seed
-        self.batches_per_epoch = (len(tokens) - length) // length // batch_size  # enough for every offset
+        self.batches_per_epoch = (len(tokens) - length) // length // batch_size  # what fits behind the largest offset
         if self.batches_per_epoch < 1:
             raise UserError(f"the text is too short: it has {len(tokens):,} tokens, and one batch of {batch_size} x "
                             f"{length} takes {(batch_size + 1) * length:,}")
@@ -57,7 +57,8 @@ def evaluate(model: GPT, text: Text, length: int, batch_size: int = 64) -> dict[
     """The whole text in windows one after the other, each token but the first predicted once.
 
     bits_per_byte = nats in all / ln 2 / bytes of the text. It does not depend on how the text was cut into tokens, so
-    it compares models with different vocabularies, and with compressors; the loss, nats a token, does not.
+    it compares models with different vocabularies, and with compressors; the loss, nats per token, does not. The first
+    tokens of a window see little, so a longer context scores better.
     """
     device = next(model.parameters()).device
     n = len(text.tokens) - 1

@@ -1,7 +1,6 @@
 """Qwen3: what changes against LLaMA. (Yang et al. 2025, arXiv:2505.09388, section 2)
 
     queries and keys as they come   -> each normed, head by head, before it is turned (QK-norm)
-    heads of width d_model / n      -> of any width
 
 QK-norm keeps the scores from growing without bound, so larger learning rates train stably (Henry et al. 2020,
 arXiv:2010.04245): that is why our own recipe takes this model (recipe.py).
@@ -30,7 +29,7 @@ class Qwen3Config(LlamaConfig):
 
 
 class QKNormAttention(RotaryAttention):
-    """RotaryAttention whose queries and keys have a length of their own choosing: that of the norms' weights."""
+    """RotaryAttention whose queries and keys are first scaled to a size that is learned: the weights of two norms."""
 
     def __init__(self, rotary: Rotary, *sizes: int | None, norm_eps: float) -> None:
         super().__init__(rotary, *sizes, bias=False)
@@ -38,7 +37,7 @@ class QKNormAttention(RotaryAttention):
 
     def project(self, x: Tensor, context: Tensor | None = None,
                 positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = Attention.project(self, x, context)
+        q, k, v = Attention.project(self, x, context)  # not super(): that would turn them before the norm
         return self.rotary(self.q_norm(q), positions), self.rotary(self.k_norm(k), positions), v
 
 

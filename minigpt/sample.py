@@ -1,6 +1,6 @@
 """Let a trained GPT write:
 
-    python -m minigpt.sample "Return the"                    goes on from a prompt, with the newest run
+    python -m minigpt.sample "Return the"                    goes on from a prompt, with the newest runs/minigpt*
     python -m minigpt.sample --file prompt.txt               the prompt from a file
     echo "Return the" | python -m minigpt.sample -           the prompt from standard input, without its line break
     python -m minigpt.sample --model DIR "Once upon a time"  another run, or a published GPT-2 or LLaMA
@@ -14,12 +14,15 @@ from pathlib import Path
 import torch
 
 from common.bpe import ByteBPE
+from common.characters import Characters
 from common.checkpoint import newest_run
 from common.command import UserError, command
 from common.config import from_dict, option, parser
 from common.corpus import read_file
 from common.generate import Sampling, stream
+from common.hub import model_type
 from common.published_pieces import PublishedPieces
+from common.tokenizer import Tokenizer
 from common.trainer import choose_device
 from minigpt.model import GPT
 from minigpt.pretrained import load
@@ -39,7 +42,6 @@ class SampleConfig:
     top_k: int | None = option(None, "only the k most probable tokens")
     top_p: float | None = option(0.95, "only the most probable tokens that together have the probability p")
     repetition_penalty: float = option(1.0, "above 1: what stands in the text already becomes less likely")
-    stop: str | None = option(None, "end before this text, once it is written")
     seed: int = option(0, "seed of the draws", low=0, high=2**62)
 
 
@@ -47,10 +49,12 @@ class SampleConfig:
 def main(argv: list[str] | None = None) -> None:
     arguments = parser(SampleConfig, __doc__)
     arguments.add_argument("prompt", nargs="?", help='the begin of the text; "-" reads standard input')
+    arguments.add_argument("--stop", action="append", default=[], metavar="STR",
+                           help="end before this text, once it is written; may be given several times")
     values = vars(arguments.parse_args(argv))
-    prompt = values.pop("prompt")
+    prompt, stops = values.pop("prompt"), values.pop("stop")
     config = from_dict(SampleConfig, values, "command line")
-    if config.stop == "":
+    if "" in stops:
         raise UserError("--stop is empty: every text would end at once")
     model, vocabulary = open_model(Path(config.model) if config.model else newest_run("minigpt"))
     model.to(choose_device())
@@ -61,8 +65,9 @@ def main(argv: list[str] | None = None) -> None:
         choose = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, rng)
         if i:
             print("\n---")
-        pieces = write(model, vocabulary, tokens, config.max_new, choose, config.stop)
-        print((text or "") + next(pieces, ""), end="", flush=True)  # nothing is printed before nothing can be refused
+        pieces = write(model, vocabulary, tokens, config.max_new, choose, stops)
+        first = next(pieces, "")  # before the prompt is printed: should an option be refused, no half line stands there
+        print((text or "") + first, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
     print()
@@ -72,18 +77,32 @@ def open_model(directory: Path) -> tuple[GPT, Vocabulary | PublishedPieces]:
     """A run made here, or a published checkpoint with its vocabulary (vocab.json + merges.txt, or tokenizer.model)."""
     if (directory / "best.pt").exists():
         model, vocabulary = load_run(directory)
+    elif (directory / "last.pt").exists():
+        raise UserError(f"{directory} was stopped before its first evaluation; go on with it by --resume")
     else:
-        model = load(directory)
-        if (directory / "vocab.json").exists():
-            vocabulary = ByteBPE.load(directory)
-        elif (directory / "tokenizer.model").exists():
-            vocabulary = PublishedPieces(directory / "tokenizer.model")
-        else:
-            raise UserError(f"{directory} has no vocabulary known here: vocab.json with merges.txt, or tokenizer.model")
-    if vocabulary.vocab_size > model.config.vocab_size:
+        model, vocabulary = load(directory), open_vocabulary(directory)
+    first = getattr(model.config, "bos_id", None) or 0
+    if not first < vocabulary.vocab_size <= model.config.vocab_size:
         raise UserError(f"{directory} holds a vocabulary of {vocabulary.vocab_size:,} tokens and a model of "
                         f"{model.config.vocab_size:,}: they do not belong together")
     return model, vocabulary
+
+
+def open_vocabulary(directory: Path) -> Vocabulary | PublishedPieces:
+    """The vocabulary beside a published model: one of ours, LLaMA's, or GPT-2's.
+
+    Other byte-level vocabularies (LLaMA 3, Qwen) look like GPT-2's and cut words by other rules: they are refused.
+    """
+    if (directory / "characters.json").exists():
+        return Characters.load(directory / "characters.json")
+    if (directory / "tokenizer.model").exists():
+        try:
+            return Tokenizer.load(directory / "tokenizer.model")
+        except UserError:  # not made here
+            return PublishedPieces(directory / "tokenizer.model")
+    if (directory / "vocab.json").exists() and model_type(directory) == "gpt2":
+        return ByteBPE.load(directory)
+    raise UserError(f"{directory} has no vocabulary known here: tokenizer.model, or GPT-2's vocab.json and merges.txt")
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str | None:
@@ -91,7 +110,7 @@ def read_prompt(prompt: str | None, file: str | None) -> str | None:
     if prompt is not None and file is not None:
         raise UserError("give the prompt on the command line or in a file, not both")
     if file is not None:
-        return read_file(Path(file))
+        return read_file(Path(file)).removesuffix("\n")  # which editors put there
     try:
         if prompt == "-":
             prompt = sys.stdin.read().removesuffix("\n")
@@ -106,7 +125,8 @@ def read_prompt(prompt: str | None, file: str | None) -> str | None:
 def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None) -> list[int]:
     """The tokens to go on from: those of the text, or what stands before the first word of any text.
 
-    LLaMA reads its begin token before every text. A GPT-2, and ours, reads its end token only where nothing else is.
+    LLaMA reads its begin token before every text. In GPT-2, and in ours, one token both ends a text and begins the
+    next: it is read only where there is no prompt.
     """
     first = getattr(model.config, "bos_id", model.config.eos_id)
     start = [] if first is None or (text is not None and first == model.config.eos_id) else [first]
@@ -117,14 +137,14 @@ def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None
 
 
 def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int], max_new: int, choose: Sampling,
-          stop: str | None = None) -> Iterator[str]:
-    """The continuation, piece by piece as it is written; together the new text, up to `stop`.
+          stops: list[str] = []) -> Iterator[str]:  # noqa: B006  it is only read
+    """The continuation, piece by piece as it is written; together the new text, up to the first of `stops`.
 
     A character may take several tokens (a Korean syllable has three bytes), and a stop text as well: what may still
-    change, or may turn out to belong to `stop`, waits for the next token.
+    change, or may turn out to belong to a stop text, waits for the next token.
     """
     def known(logits: torch.Tensor, texts: list[list[int]]) -> torch.Tensor:
-        return choose(logits[:, : vocabulary.vocab_size], texts)  # some published models have numbers that mean nothing
+        return choose(logits[:, : vocabulary.vocab_size], texts)  # some published heads have more rows than tokens
 
     written, text = list(tokens), vocabulary.decode(tokens)
     shown = len(text)
@@ -133,11 +153,11 @@ def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int
             break
         written.append(step[0])
         text = vocabulary.decode(written)
-        if stop and (end := text.find(stop, shown)) >= 0:
-            text = text[:end]
+        if ends := [end for stop in stops if (end := text.find(stop, shown)) >= 0]:
+            text = text[: min(ends)]
             break
         whole = text.rstrip("\ufffd")  # what a character cut in the middle is decoded to
-        may_be_stop = next((n for n in range(len(stop or "") - 1, 0, -1) if whole.endswith(stop[:n])), 0)
+        may_be_stop = max((n for stop in stops for n in range(1, len(stop)) if whole.endswith(stop[:n])), default=0)
         yield whole[shown : len(whole) - may_be_stop]
         shown = max(shown, len(whole) - may_be_stop)
     yield text[shown:]

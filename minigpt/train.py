@@ -22,7 +22,7 @@ from common.config import parse
 from common.generate import Sampling, generate
 from common.report import Metrics, add_sample, draw_curves, table, verdict
 from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
-from common.trainer import choose_device, fit
+from common.trainer import choose_device, fit, has_bfloat16
 from minigpt.baselines import pair_bits_per_byte
 from minigpt.model import GPT
 from minigpt.objective import Windows, evaluate, next_token_loss
@@ -31,7 +31,10 @@ from minigpt.start import counted_start
 from minigpt.texts import Vocabulary, read_texts, tokenize
 
 MODULE = "minigpt.train"
-EXPECTED = (0.0, 9.0)
+
+# Held-out bits per byte of the default run: seeds 0 and 1 gave 1.432 and 1.431; some room on both sides for other
+# machines, whose roundings lead to other models.
+EXPECTED = (1.41, 1.45)
 
 
 @command
@@ -52,7 +55,8 @@ def main(argv: list[str] | None = None) -> None:
     model = new_model(config, vocabulary)
     print(f"model: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters, "
           f"{config.n_layers} blocks of width {config.d_model}, on {choose_device()} with "
-          f"{torch.get_num_threads()} threads")
+          f"{torch.get_num_threads()} threads, matrix products in "
+          f"{'bfloat16' if has_bfloat16(choose_device(), config.precision) else 'float32'}")
     to_beat = pair_bits_per_byte(train, held_out, vocabulary.vocab_size)
     if not config.resume:
         report_first_loss("random weights", model, windows)
@@ -60,6 +64,11 @@ def main(argv: list[str] | None = None) -> None:
             counted_start(model, train.tokens)
             report_first_loss("counted start", model, windows)
     model.to(choose_device())
+
+    run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more
+    vocabulary.save(run / VOCABULARIES[config.tokens][0])
+    made_from = {"vocabulary": short_hash((run / VOCABULARIES[config.tokens][0]).read_bytes()),
+                 "text": short_hash(json.dumps([texts, held_out_texts]).encode())}
 
     def look(step: int) -> dict[str, float]:
         measured = evaluate(model, held_out, config.max_len)
@@ -70,13 +79,10 @@ def main(argv: list[str] | None = None) -> None:
         add_sample(run / "samples.txt", step, sample)
         return measured
 
-    run = folder(config.name) if config.resume else new_folder(config)
-    vocabulary.save(run / VOCABULARIES[config.tokens][0])
-    made_from = {"vocabulary": short_hash((run / VOCABULARIES[config.tokens][0]).read_bytes()),
-                 "text": short_hash(json.dumps([texts, held_out_texts]).encode())}
     with says_how_to_go_on(MODULE, run):
         fit(model, next_token_loss, windows, optimizers(model, config), config, run, look, config.resume, made_from)
-    finish(model, config, run, to_beat, first_word=vocabulary.decode(held_out.tokens[:16].tolist()).split()[:1])
+    words = [word for word in vocabulary.decode(held_out.tokens[:50].tolist()).split() if word[0].isalnum()]
+    finish(model, vocabulary, config, run, to_beat, prompt=words[:1])
 
 
 def new_vocabulary(config: GPTRunConfig, texts: list[str], held_out_texts: list[str]) -> Vocabulary:
@@ -90,7 +96,7 @@ def new_vocabulary(config: GPTRunConfig, texts: list[str], held_out_texts: list[
 
 
 def report_first_loss(weights: str, model: GPT, windows: Windows) -> None:
-    """With random weights the loss should be that of guessing; a bug in the answers or the scale shows here."""
+    """Random weights should do as well as guessing, counted ones better; a bug in answers or scale shows here."""
     with torch.no_grad():
         total, count = next_token_loss(model, windows(0))["loss"]
     v = model.config.vocab_size
@@ -102,21 +108,23 @@ def write(model: GPT, vocabulary: Vocabulary, held_out: torch.Tensor, seed: int,
     """How the model goes on with the begin of the held-out text: `prompt | continuation`."""
     prompt = held_out[: min(n_prompt, model.config.max_len)].tolist()
     rng = torch.Generator(device=next(model.parameters()).device).manual_seed(seed)
-    [new] = generate(model, [prompt], n_new, Sampling(temperature=0.8, top_p=0.95, rng=rng), vocabulary.eos_id)
+    [new] = generate(model, [prompt], n_new, Sampling(temperature=0.8, top_p=0.95, rng=rng), model.config.eos_id)
     before = vocabulary.decode(prompt)
     return f"{before} | {vocabulary.decode(prompt + new)[len(before):]}"
 
 
-def finish(model: GPT, config: GPTRunConfig, run: Path, to_beat: float, first_word: list[str]) -> None:
+def finish(model: GPT, vocabulary: Vocabulary, config: GPTRunConfig, run: Path, to_beat: float,
+           prompt: list[str]) -> None:
     """The last result beside what was expected, the curve, and what to do next.
 
-    The last one, not the best of all evaluations: choosing on held-out text would flatter the run.
+    The last one, not the best of all evaluations: choosing on held-out text would flatter the run. What is kept for
+    use are the best weights all the same.
     """
     metrics = Metrics(run / "metrics.jsonl")
     measured = [line for line in metrics.read() if "bits_per_byte" in line]
     result = measured[-1]["bits_per_byte"]
     print(f"held-out bits per byte of counted pairs, no neural network: {to_beat:.3f}; "
-          f"this run is {result - to_beat:+.3f} from it")
+          f"this run is {result - to_beat:+.3f} from it (less is better)")
     default = replace(GPTRunConfig(), name=config.name, seed=config.seed, resume=config.resume)
     print(verdict("held-out bits per byte", result, *EXPECTED) if config == default
           else f"held-out bits per byte: {result:.3f} (no expectation for these settings)")
@@ -126,13 +134,14 @@ def finish(model: GPT, config: GPTRunConfig, run: Path, to_beat: float, first_wo
     if best["step"] != measured[-1]["step"]:
         print(f"the weights of step {best['step']:,} did better, {best['bits_per_byte']:.3f}: they are in best.pt, "
               "and sample takes them")
-    prompt = first_word + ([] if run.name == GPTRunConfig().name else ["--model", run.as_posix()])
-    rows = [[shlex.join([python(), "-m", "minigpt.sample", *prompt]), "let this model write"],
+    which = [] if run.name == GPTRunConfig().name else ["--model", run.as_posix()]
+    rows = [[shlex.join([python(), "-m", "minigpt.sample", *prompt, *which]), "let this model write"],
             [f"{python()} -m minigpt.train --corpus my.txt", "train on your own text"],
             [again(MODULE, run), "go on with a run that was stopped"]]
     if find_spec("safetensors"):
         checkpoint.load_weights(model, run / "best.pt")  # those that sample takes
         model.save_pretrained(run / "published")
+        vocabulary.save(run / "published" / VOCABULARIES[config.tokens][0])
         rows.append([f"{run / 'published'}", f"the same model for transformers' {model.layout.architecture}"])
     else:
         print(f"{run / 'published'} {hub.INSTALL}")

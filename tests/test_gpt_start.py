@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from common.attention import attend_explicit
+from common.command import UserError
 from minigpt import Qwen3, Qwen3Config
 from minigpt.objective import Windows, next_token_loss
-from minigpt.start import counted_start, pair_model
+from minigpt.start import LARGEST_VOCABULARY, counted_start, pair_model
 from tests.explain import close, equal, same
 
 
@@ -216,3 +217,10 @@ def test_it_goes_on_to_learn():
             optimizer.step()
     assert losses[1] < losses[0] - 0.1 and math.isfinite(losses[1]), f"expected the loss to fall, came {losses}"
     assert model.decoder.blocks[1].attention.out.weight.abs().max() > 0, "the last projections stay at 0"
+
+
+def test_a_vocabulary_too_large_to_count_is_refused_in_one_line():
+    with torch.device("meta"):
+        model = Qwen3(Qwen3Config(LARGEST_VOCABULARY + 1, 12, 1, 2, d_ff=16, max_len=20))
+    with pytest.raises(UserError, match="--recipe gpt2"):
+        counted_start(model, torch.arange(10))

@@ -11,11 +11,13 @@ import torch
 
 from common.bpe import ByteBPE
 from common.characters import Characters
+from common.corpus import Corpus
 from common.generate import Sampling, generate, greedy
-from minigpt import GPT, GPTConfig, Llama, LlamaConfig, sample
+from minigpt import GPT, GPTConfig, Llama, LlamaConfig, sample, texts
 from minigpt.sample import begin, open_model, write
 from tests import tiny
 from tests.explain import equal
+from tests.oracle import oracle
 
 BYTES = ByteBPE.train(["a"], 257)  # every byte is a token, so a Korean syllable is three
 LETTERS = Characters.of(["abcdefghijklmnopqrstuvwxyz .!\n나무"])
@@ -68,7 +70,8 @@ def scripted(monkeypatch):
 
         asked.clear()
         monkeypatch.setattr(sample, "stream", stream)
-        return write(model_for(vocabulary), vocabulary, vocabulary.encode(prompt), 10_000, greedy, stop)
+        return write(model_for(vocabulary), vocabulary, vocabulary.encode(prompt), 10_000, greedy,
+                     [] if stop is None else [stop])
 
     pieces.asked = asked
     return pieces
@@ -198,8 +201,9 @@ def test_a_prompt_on_the_command_line(here, says):
 
 def test_the_same_prompt_from_a_file_and_from_standard_input(here, says, monkeypatch, tmp_path):
     expected = says("the old dog")
-    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfthe old dog")
-    equal(says("--file", str(tmp_path / "prompt.txt")), expected, "a file, as some editors write it")
+    for content in (b"\xef\xbb\xbfthe old dog", b"the old dog\n"):
+        (tmp_path / "prompt.txt").write_bytes(content)
+        equal(says("--file", str(tmp_path / "prompt.txt")), expected, "a file, as editors write it")
     for typed in ("the old dog\n", "the old dog"):
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         equal(says("-"), expected, "standard input without the line break that echo adds")
@@ -210,13 +214,54 @@ def test_only_one_line_break_of_standard_input_is_taken_off(here, says, monkeypa
     assert says("-").startswith("the dog\n"), "the others are part of the prompt"
 
 
-def test_without_a_prompt_the_model_begins_by_itself(here, says):
+def test_without_a_prompt_the_model_begins_by_itself(tmp_path, monkeypatch, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(texts, "load_corpus", lambda: Corpus(tiny.documents(54), tiny.documents(6, seed=2)))
+    at = tiny.GPT_FLAGS.index("--corpus")  # of several documents, not of one file
+    monkeypatch.setattr(tiny, "GPT_FLAGS", [*tiny.GPT_FLAGS[:at], *tiny.GPT_FLAGS[at + 2:]])
+    tiny.train_gpt()
     out = says("--max-new", "40")
     assert len(out) > 20 and "[" not in out and "</s>" not in out, f"text without special tokens, came {out!r}"
-    model, vocabulary = open_model(here / "runs" / "minigpt")
+    model, vocabulary = open_model(tmp_path / "runs" / "minigpt")
     rng = torch.Generator().manual_seed(0)
     ids = generate(model, [[vocabulary.eos_id]], 40, Sampling(0.8, None, 0.95, 1.0, rng), vocabulary.eos_id)[0]
-    equal(out, vocabulary.decode([vocabulary.eos_id, *ids]) + "\n", "from the end token on, which is not shown")
+    equal(out, vocabulary.decode([vocabulary.eos_id, *ids]).removesuffix("</s>") + "\n", "from the end token on")
+
+
+def test_a_model_of_one_long_text_wants_a_prompt(here, capsys):
+    """Its text had no begin and no end, so no token stands for them."""
+    with pytest.raises(SystemExit) as ended:
+        sample.main([])
+    equal((ended.value.code, "give a prompt" in capsys.readouterr().err), (2, True), "one line that says what to do")
+
+
+def test_the_first_of_several_stop_texts_ends_it(here, says):
+    plain = says("the", "--max-new", "60").removesuffix("\n")
+    stops = plain[20:23], plain[12:15], "no such text"
+    flags = [flag for stop in stops for flag in ("--stop", stop)]
+    first = min(plain.index(stop, 3) for stop in stops[:2])
+    equal(says("the", "--max-new", "60", *flags), plain[:first] + "\n", "each --stop counts, and the earliest ends it")
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation(here, tmp_path, capsys):
+    for name in ("config.json", "last.pt", "tokenizer.model"):
+        (tmp_path / name).write_bytes((here / "runs" / "minigpt" / name).read_bytes())
+    with pytest.raises(SystemExit):
+        sample.main(["the", "--model", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert "--resume" in error and len(error.splitlines()) == 1, f"say how to go on, came {error!r}"
+
+
+def test_a_byte_level_vocabulary_of_another_model_is_refused(tmp_path, capsys):
+    """Qwen and LLaMA 3 have a vocab.json as well, and cut words by other rules: better no ids than wrong ones."""
+    oracle("safetensors")
+    bpe = ByteBPE.train(["the old dog sees a bird"], 270)
+    bpe.save(tmp_path)
+    Llama(LlamaConfig(bpe.vocab_size, 12, 1, 2, d_ff=16, max_len=20)).save_pretrained(tmp_path)
+    with pytest.raises(SystemExit):
+        sample.main(["the", "--model", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert "no vocabulary known here" in error and len(error.splitlines()) == 1, f"came {error!r}"
 
 
 def test_text_appears_on_the_screen_while_it_is_written(here, monkeypatch):
@@ -321,13 +366,10 @@ def test_stories260k_tells_its_story(shared_data, says):
     assert again.startswith(out[:60]) and len(again) > 80, f"from a prompt as well, came {again!r}"
 
 
-def test_what_a_run_published_needs_its_vocabulary_beside_it(here, says, tmp_path):
-    """published/ has weights alone; with the vocabulary of the run it writes what the run writes."""
+def test_what_a_run_published_writes_what_the_run_writes(here, says):
     run = here / "runs" / "minigpt"
-    for path in [*(run / "published").iterdir(), run / "tokenizer.model"]:
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    out = says("the old", "--model", str(tmp_path), "--top-k", "1")
-    assert out.startswith("the old") and len(out) > 15, f"a tokenizer.model made here is a SentencePiece model: {out!r}"
+    equal(says("the old", "--model", str(run / "published"), "--top-k", "1"), says("the old", "--top-k", "1"),
+          "our own tokenizer.model is read as ours: a blank goes before the first word")
 
 
 def test_the_model_writes_with_dropout_off(tmp_path, monkeypatch, says):

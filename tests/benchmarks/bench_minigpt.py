@@ -29,9 +29,8 @@ def our_loss(model: GPT, batch: dict[str, Tensor]) -> Tensor:
 
 
 def their_loss(model, batch: dict[str, Tensor]) -> Tensor:
-    """As its documentation has it: labels are the ids, which it shifts itself; one token less is predicted."""
-    ids = torch.cat([batch["ids"], batch["answers"][:, -1:]], dim=1)
-    return model(ids[:, :-1], labels=ids[:, :-1], shift_labels=ids[:, 1:].contiguous()).loss
+    """Its own loss on the same answers, which `shift_labels` says are shifted already."""
+    return model(batch["ids"], labels=batch["answers"], shift_labels=batch["answers"]).loss
 
 
 def pair() -> tuple[GPT, torch.nn.Module]:
@@ -45,7 +44,7 @@ def pair() -> tuple[GPT, torch.nn.Module]:
         return ours, transformers.GPT2LMHeadModel.from_pretrained(folder, attn_implementation="sdpa")
 
 
-def training(rounds: int) -> None:
+def training(rounds: int, repeats: int) -> None:
     ids = torch.randint(1, CONFIG.vocab_size, (BATCH, LENGTH + 1))
     batch = {"ids": ids[:, :-1], "answers": ids[:, 1:]}
     ours, theirs = pair()
@@ -53,7 +52,7 @@ def training(rounds: int) -> None:
     check_same_training(steps)
     print(f"{machine()}; training step, {CONFIG.n_layers} x {CONFIG.d_model}, V {CONFIG.vocab_size}, "
           f"batch {BATCH} x {LENGTH}, float32")
-    race(steps, rounds, repeats=3, tokens=BATCH * LENGTH)
+    race(steps, rounds, repeats, tokens=BATCH * LENGTH)
 
 
 def writing(rounds: int, n_prompts: int) -> None:
@@ -79,11 +78,12 @@ def writing(rounds: int, n_prompts: int) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12, help="turns that each side takes; the best one counts")
+    parser.add_argument("--steps", type=int, default=3, help="training steps in one turn")
     args = parser.parse_args(argv)
     warnings.filterwarnings("ignore", module="transformers")
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    training(args.rounds)
+    training(args.rounds, args.steps)
     writing(args.rounds, n_prompts=1)
     writing(args.rounds, n_prompts=16)
 
