@@ -7,7 +7,7 @@
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None
 
 
 def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int], max_new: int, choose: Sampling,
-          stops: list[str] = []) -> Iterator[str]:  # noqa: B006  it is only read
+          stops: Sequence[str] = ()) -> Iterator[str]:
     """The continuation, piece by piece as it is written; together the new text, up to the first of `stops`.
 
     A character may take several tokens (a Korean syllable has three bytes), and a stop text as well: what may still
