@@ -46,7 +46,7 @@ def pair() -> tuple[GPT, torch.nn.Module]:
 
 def training(rounds: int, repeats: int) -> None:
     ids = torch.randint(1, CONFIG.vocab_size, (BATCH, LENGTH + 1))
-    batch = {"ids": ids[:, :-1], "answers": ids[:, 1:]}
+    batch = {"ids": ids[:, :-1].contiguous(), "answers": ids[:, 1:].contiguous()}
     ours, theirs = pair()
     steps = {"minigpt": train_step(ours, our_loss, batch), "transformers": train_step(theirs, their_loss, batch)}
     check_same_training(steps)
