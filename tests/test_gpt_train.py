@@ -58,18 +58,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def without_speed(run) -> list[dict]:
-    return [{name: value for name, value in line.items() if name != "tokens_per_s"}
-            for line in Metrics(run / "metrics.jsonl").read()]
-
-
-def same_weights(came, expected, mistake: str) -> None:
-    a, b = (checkpoint.load(run / "last.pt")["model"] for run in (came, expected))
-    equal(list(a), list(b), "names of the weights")
-    for name in b:
-        same(a[name], b[name], f"{name}: {mistake}")
-
-
 # ---- the recipes
 
 
@@ -411,8 +399,8 @@ def test_the_same_seed_gives_the_same_run_and_takes_no_folder_away(folder, print
     tiny.train_gpt("--name", name, *RUNS[name])
     equal((run / "last.pt").read_bytes() == before, True, "a new run never writes into an old folder")
     again = folder / "runs" / f"{name}-2"
-    same_weights(again, run, "everything random must come from the seed")
-    equal(without_speed(again), without_speed(run), "the metrics too")
+    tiny.same_weights(again, run, "everything random must come from the seed")
+    equal(tiny.without_speed(again), tiny.without_speed(run), "the metrics too")
     equal((again / "samples.txt").read_bytes(), (run / "samples.txt").read_bytes(), "and the samples")
 
 
@@ -441,8 +429,8 @@ def test_a_stopped_and_resumed_run_equals_one_without_a_stop(here, monkeypatch, 
     monkeypatch.setattr(train, "draw_curves", lambda *_: "no curve in this test")
     torch.manual_seed(4711)
     train.main(argv)
-    same_weights(part, whole, "resumed runs go on bit for bit")
-    equal(without_speed(part), without_speed(whole), "the metrics too")
+    tiny.same_weights(part, whole, "resumed runs go on bit for bit")
+    equal(tiny.without_speed(part), tiny.without_speed(whole), "the metrics too")
     equal((part / "samples.txt").read_bytes(), (whole / "samples.txt").read_bytes(), "and the samples")
     out = capsys.readouterr().out
     assert "first loss" not in out, "a resumed run does not begin anew"

@@ -49,18 +49,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def without_speed(run) -> list[dict]:
-    return [{name: value for name, value in line.items() if name != "tokens_per_s"}
-            for line in Metrics(run / "metrics.jsonl").read()]
-
-
-def same_weights(came, expected, mistake: str) -> None:
-    a, b = (checkpoint.load(run / "last.pt")["model"] for run in (came, expected))
-    equal(list(a), list(b), "names of the weights")
-    for name in b:
-        same(a[name], b[name], f"{name}: {mistake}")
-
-
 # ---- what a run leaves behind
 
 
@@ -177,8 +165,8 @@ def test_the_same_seed_gives_the_same_run_and_takes_no_folder_away(run, folder, 
     monkeypatch.setattr(Tokenizer, "train", lambda *_: pytest.fail("the vocabulary was trained before: it is cached"))
     tiny.train()
     equal((run / "last.pt").read_bytes(), before, "a new run never writes into an old folder")
-    same_weights(folder / "runs" / "minibert-2", run, "everything random must come from the seed")
-    equal(without_speed(folder / "runs" / "minibert-2"), without_speed(run), "the metrics too")
+    tiny.same_weights(folder / "runs" / "minibert-2", run, "everything random must come from the seed")
+    equal(tiny.without_speed(folder / "runs" / "minibert-2"), tiny.without_speed(run), "the metrics too")
 
 
 def test_another_seed_gives_another_run(run, folder, monkeypatch):
@@ -196,8 +184,8 @@ def test_a_stopped_and_resumed_run_equals_one_without_a_stop(here, monkeypatch, 
     equal(checkpoint.load(here / "runs" / "part" / "last.pt")["step"], 5, "the step is finished and saved")
     monkeypatch.setattr(pretrain, "draw_curves", lambda *_: "no curve in this test")
     pretrain.main(["--name", "part", "--resume"])
-    same_weights(here / "runs" / "part", here / "runs" / "whole", "resumed runs go on bit for bit")
-    equal(without_speed(here / "runs" / "part"), without_speed(here / "runs" / "whole"), "the metrics too")
+    tiny.same_weights(here / "runs" / "part", here / "runs" / "whole", "resumed runs go on bit for bit")
+    equal(tiny.without_speed(here / "runs" / "part"), tiny.without_speed(here / "runs" / "whole"), "the metrics too")
     samples = [(here / "runs" / name / "samples.txt").read_bytes() for name in ("part", "whole")]
     equal(samples[0], samples[1], "and the samples")
     out = capsys.readouterr().out

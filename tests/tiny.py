@@ -12,8 +12,11 @@ from unittest import mock
 
 import torch
 
+from common import checkpoint
 from common.batches import TokenizedText, tokenize
+from common.report import Metrics
 from common.tokenizer import Tokenizer
+from tests.explain import equal, same
 
 SOME_WORDS = """the a one this that every old new small large red green quick slow cat dog bird house river tree stone
 song letter night sees hears finds keeps leaves follows likes knows under over near behind with without and or but"""
@@ -99,3 +102,17 @@ def _press_ctrl_c(step: int, monkeypatch, times: int, command, name: str) -> Non
         return real(model, batch)
 
     monkeypatch.setattr(command, name, loss)
+
+
+def without_speed(run: Path) -> list[dict[str, float]]:
+    """The metrics of a run, but for what no two runs share."""
+    return [{name: value for name, value in line.items() if name != "tokens_per_s"}
+            for line in Metrics(run / "metrics.jsonl").read()]
+
+
+def same_weights(came: Path, expected: Path, mistake: str) -> None:
+    """Two runs ended with the same weights, bit for bit."""
+    a, b = (checkpoint.load(run / "last.pt")["model"] for run in (came, expected))
+    equal(list(a), list(b), "names of the weights")
+    for name in b:
+        same(a[name], b[name], f"{name}: {mistake}")
