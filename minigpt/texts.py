@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.bpe import ByteBPE
 from common.characters import Characters
+from common.command import UserError
 from common.corpus import load_corpus, read_file
 from common.tokenizer import Tokenizer
 
@@ -33,6 +34,8 @@ def read_texts(path: str | None) -> tuple[list[str], list[str]]:
         return ["\n".join(document) for document in corpus.train], ["\n".join(document) for document in corpus.held_out]
     text = read_file(Path(path))
     cut = int(0.9 * len(text))
+    if not text[:cut].strip():
+        raise UserError(f"{path} is too short: nine tenths of its {len(text)} characters are to be learned from")
     return [text[:cut]], [text[cut:]]
 
 

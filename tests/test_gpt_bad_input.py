@@ -325,7 +325,7 @@ def test_what_is_no_text(here, capsys, content):
 
 @BOTH
 def test_a_text_of_one_character(here, capsys, tokens):
-    says(text(capsys, "a", "--tokens", tokens), "text")
+    says(text(capsys, "a", "--tokens", tokens), "too short")
 
 
 @BOTH
