@@ -47,9 +47,9 @@ class Corpus:
 
 
 def load_corpus(path: str | None = None) -> Corpus:
-    """The documentation corpus, or the text file at `path` (see `read_text`)."""
+    """The documentation corpus, or the text file at `path` (see `read_documents`)."""
     if path is not None:
-        return split(read_text(Path(path)))
+        return split(read_documents(Path(path)))
     versions = f"{platform.python_version()}-{torch.__version__}"
     rules = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]  # other rules, another cache
     cache = CACHE / f"documentation-{versions}-{rules}.json"
@@ -69,7 +69,7 @@ def split(documents: dict[str, Document]) -> Corpus:
                   held_out=[documents[name] for name in documents if name in held_out])
 
 
-def read_text(path: Path) -> dict[str, Document]:
+def read_documents(path: Path) -> dict[str, Document]:
     """The documents of a UTF-8 text file: a blank line ends a document, a line is a paragraph of it.
 
     This is the format of Google's BERT data. Raises UserError as `read_file`.
@@ -80,7 +80,7 @@ def read_text(path: Path) -> dict[str, Document]:
 
 
 def read_file(path: Path) -> str:
-    """The whole text of a UTF-8 file as it stands. Raises UserError for what is no such file, and for a blank one."""
+    """The text of a UTF-8 file, each line break one character. Raises UserError for any other file, and a blank one."""
     if path.is_dir():
         raise UserError(f"{path} is a directory; give one text file")
     try:

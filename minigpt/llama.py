@@ -91,9 +91,9 @@ class Llama(GPT):
             (Block(self.new_attention(rotary, *sizes), GatedFeedForward(config.d_model, config.d_ff, F.silu),
                    norm, pre_norm=True)
              for _ in range(config.n_layers)), final_norm=norm())
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tied:
-            self.output.weight = self.token.weight
+            self.head.weight = self.token.weight
         initialise(self)
 
     def new_attention(self, rotary: Rotary, *sizes: int | None) -> Attention:

@@ -84,8 +84,8 @@ class GPT(nn.Module):
                    FeedForward(config.d_model, config.d_ff or 4 * config.d_model, gelu),
                    norm, pre_norm=True, dropout=config.dropout)
              for _ in range(config.n_layers)), final_norm=norm())
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.output.weight = self.token.weight  # tied: the score of a token is its likeness to the state
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)  # (..., D) -> logits (..., V)
+        self.head.weight = self.token.weight  # tied: the score of a token is its likeness to the state
         initialise(self)
 
     def embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
@@ -116,19 +116,12 @@ class GPT(nn.Module):
             cache.advance(t, mask)
         return x
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> logits (..., V)"""
-        return self.output(hidden)
-
     def forward(self, ids: Tensor, mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """-> logits (B, T, V); those at place t score token t + 1"""
         return self.head(self.hidden(ids, mask=mask, cache=cache))
 
     def new_cache(self, batch: int, max_len: int | None = None) -> KVCache:
-        """An empty cache for `batch` rows of at most max_len tokens: the whole context when not given.
-
-        ValueError for more than that.
-        """
+        """An empty cache for `batch` rows of max_len tokens: the whole context when not given, and never more."""
         if max_len is not None and max_len > self.config.max_len:
             raise ValueError(f"a cache of {max_len} tokens a row, but the model reads at most {self.config.max_len}")
         attention, weight = self.decoder.blocks[0].attention, self.token.weight

@@ -49,7 +49,7 @@ def batch(tokens: Tensor, starts: Tensor, length: int) -> dict[str, Tensor]:
 def next_token_loss(model: GPT, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, int]]:
     """-log P(token | the tokens before it in its window), in nats: {"loss": (sum, count)}; the trainer divides."""
     hidden, answers = model.hidden(batch["ids"]).flatten(0, 1), batch["answers"].flatten()  # (B T, D), (B T,)
-    return {"loss": (head_loss(model.output, hidden, answers), len(answers))}
+    return {"loss": (head_loss(model.head, hidden, answers), len(answers))}
 
 
 @torch.no_grad()

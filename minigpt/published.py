@@ -55,7 +55,7 @@ LLAMA = Layout(
         "decoder.blocks.{i}.feed_forward.gate_up": ("model.layers.{i}.mlp.gate_proj", "model.layers.{i}.mlp.up_proj"),
         "decoder.blocks.{i}.feed_forward.down": "model.layers.{i}.mlp.down_proj",
         "decoder.final_norm": "model.norm",
-        "output": "lm_head",
+        "head": "lm_head",
     },
     config={
         "vocab_size": "vocab_size",

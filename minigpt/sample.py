@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     print()
 
 
-def open_model(directory: Path) -> tuple[GPT, Vocabulary | PublishedPieces]:
+def open_model(directory: Path) -> tuple[GPT, Vocabulary]:
     """A run made here, or a published checkpoint with its vocabulary (vocab.json + merges.txt, or tokenizer.model)."""
     if (directory / "best.pt").exists():
         model, vocabulary = load_run(directory)
@@ -88,7 +88,7 @@ def open_model(directory: Path) -> tuple[GPT, Vocabulary | PublishedPieces]:
     return model, vocabulary
 
 
-def open_vocabulary(directory: Path) -> Vocabulary | PublishedPieces:
+def open_vocabulary(directory: Path) -> Vocabulary:
     """The vocabulary beside a published model: one of ours, LLaMA's, or GPT-2's.
 
     Other byte-level vocabularies (LLaMA 3, Qwen) look like GPT-2's and cut words by other rules: they are refused.
@@ -122,7 +122,7 @@ def read_prompt(prompt: str | None, file: str | None) -> str | None:
     return prompt
 
 
-def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None) -> list[int]:
+def begin(model: GPT, vocabulary: Vocabulary, text: str | None) -> list[int]:
     """The tokens to go on from: those of the text, or what stands before the first word of any text.
 
     LLaMA reads its begin token before every text. In GPT-2, and in ours, one token both ends a text and begins the
@@ -136,7 +136,7 @@ def begin(model: GPT, vocabulary: Vocabulary | PublishedPieces, text: str | None
     return tokens
 
 
-def write(model: GPT, vocabulary: Vocabulary | PublishedPieces, tokens: list[int], max_new: int, choose: Sampling,
+def write(model: GPT, vocabulary: Vocabulary, tokens: list[int], max_new: int, choose: Sampling,
           stops: Sequence[str] = ()) -> Iterator[str]:
     """The continuation, piece by piece as it is written; together the new text, up to the first of `stops`.
 

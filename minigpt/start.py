@@ -43,13 +43,13 @@ def counted_start(model: Qwen3, tokens: Tensor) -> None:
             p.normal_(std=1 / math.sqrt(d))
         if name.endswith(("attention.out.weight", "feed_forward.down.weight")):
             p.zero_()
-    embeddings, output = pair_model(tokens, model.config.vocab_size, d)
+    embeddings, head = pair_model(tokens, model.config.vocab_size, d)
     model.token.weight.copy_(STD * embeddings)
-    model.output.weight.copy_(output)
+    model.head.weight.copy_(head)
     for block in model.decoder.blocks:
         block.attention.q_norm.weight.fill_(SHARPNESS)
-        for head in range(min(LOOK_BACK, block.attention.n_kv_heads, model.config.max_len - 1)):
-            look_back(block.attention, head, distance=head + 1)
+        for i in range(min(LOOK_BACK, block.attention.n_kv_heads, model.config.max_len - 1)):
+            look_back(block.attention, i, distance=i + 1)
 
 
 def pair_model(tokens: Tensor, v: int, d: int, smoothing: float = 20.0) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ from common.bpe import ByteBPE
 from common.characters import Characters
 from common.command import UserError
 from common.corpus import load_corpus, read_file
+from common.published_pieces import PublishedPieces
 from common.tokenizer import Tokenizer
 
-Vocabulary = Tokenizer | Characters | ByteBPE
+Vocabulary = Tokenizer | Characters | ByteBPE | PublishedPieces
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from common import corpus
 from common.command import UserError
-from common.corpus import Corpus, docstrings, is_prose, load_corpus, prose, read_text, split
+from common.corpus import Corpus, docstrings, is_prose, load_corpus, prose, read_documents, split
 from tests.explain import equal
 
 # ---- prose: paragraphs of a documentation string, without markup
@@ -222,7 +222,7 @@ def test_the_split_depends_on_names_alone():
 
 def test_a_blank_line_ends_a_document_and_a_line_is_a_paragraph(write):
     text = "One.\nTwo.\n\n\n  Three.  \n \t \nFour.\nFive.\n\n"
-    equal(list(read_text(write(text)).values()), [["One.", "Two."], ["Three."], ["Four.", "Five."]],
+    equal(list(read_documents(write(text)).values()), [["One.", "Two."], ["Three."], ["Four.", "Five."]],
           "a blank line may hold blanks; a line loses the blanks around it; no document is empty")
 
 
@@ -232,13 +232,13 @@ def test_a_blank_line_ends_a_document_and_a_line_is_a_paragraph(write):
     lambda text: text.encode() + b"\n\n\n"], ids=["CRLF", "BOM", "blank end"])
 def test_what_editors_do_to_a_file_changes_nothing(write, change):
     text = "One.\nTwo.\n\nThree."
-    equal(list(read_text(write(change(text))).values()), [["One.", "Two."], ["Three."]],
+    equal(list(read_documents(write(change(text))).values()), [["One.", "Two."], ["Three."]],
           "Windows ends lines with \\r\\n and begins files with a byte-order mark")
 
 
 def test_korean_is_read_as_it_is(write):
     text = "우리는 학교에 갔다.\n친구를 만났다.\n\n집에 왔다."
-    equal(list(read_text(write(text)).values()), [["우리는 학교에 갔다.", "친구를 만났다."], ["집에 왔다."]],
+    equal(list(read_documents(write(text)).values()), [["우리는 학교에 갔다.", "친구를 만났다."], ["집에 왔다."]],
           "files are UTF-8, whatever the system's own encoding is")
 
 
@@ -250,20 +250,20 @@ def test_korean_is_read_as_it_is(write):
 def test_a_file_that_is_no_text_is_refused_by_name(write, content, message):
     path = write(content, "mine.txt")
     with pytest.raises(UserError, match=rf"mine\.txt .*{message}"):
-        read_text(path)
+        read_documents(path)
 
 
 def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.txt is not there"):
-        read_text(tmp_path / "nowhere.txt")
+        read_documents(tmp_path / "nowhere.txt")
     with pytest.raises(UserError, match="is a directory"):
-        read_text(tmp_path)
+        read_documents(tmp_path)
 
 
 def test_load_corpus_splits_the_file_it_is_given(write, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = write("\n\n".join(f"First {i}.\nSecond {i}." for i in range(40)))
-    equal(load_corpus(str(path)), split(read_text(path)), "your own text is split like the documentation corpus")
+    equal(load_corpus(str(path)), split(read_documents(path)), "your own text is split like the documentation corpus")
     assert not (tmp_path / ".cache").exists(), "a text file needs no cache"
 
 

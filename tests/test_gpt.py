@@ -515,7 +515,7 @@ def test_head_and_embeddings_stay_one_parameter(tmp_path, kind, way):
         other.load_state_dict(model.state_dict())
         same_models(other, model, "load_state_dict")
         model = other
-    embedding, head = model.token.weight, model.output.weight
+    embedding, head = model.token.weight, model.head.weight
     assert embedding is head, "expected one parameter, came two; likely mistake: the tie is not renewed"
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     parameters = [id(p) for group in optimizer.param_groups for p in group["params"]]
@@ -531,10 +531,10 @@ def test_an_untied_llama_has_two_weights(tmp_path):
     model.save_pretrained(tmp_path)
     for way in (model, copy.deepcopy(model), minigpt.load(tmp_path)):
         names = [name for name, p in way.named_parameters() if p.shape == (61, 24)]
-        equal(names, ["token.weight", "output.weight"], "tied = False: the head is a matrix of its own")
-        assert not way.token.weight.equal(way.output.weight), "the head must not be a copy of the embeddings"
+        equal(names, ["token.weight", "head.weight"], "tied = False: the head is a matrix of its own")
+        assert not way.token.weight.equal(way.head.weight), "the head must not be a copy of the embeddings"
     fresh = new("Llama")
-    assert not fresh.token.weight.equal(fresh.output.weight), "the two are drawn one by one"
+    assert not fresh.token.weight.equal(fresh.head.weight), "the two are drawn one by one"
 
 
 # ------------------------------------------------ GPT and LLaMA: use

@@ -169,7 +169,7 @@ def test_the_first_value_is_the_one_that_chooses_the_best_weights():
 def uniform(v: int) -> GPT:
     """All tokens are equally probable, whatever came before."""
     model = GPT(GPTConfig(v, 8, 1, 1, max_len=64)).eval()
-    torch.nn.init.zeros_(model.output.weight)
+    torch.nn.init.zeros_(model.head.weight)
     return model
 
 

@@ -109,7 +109,7 @@ def test_the_modern_recipe_gives_muon_the_matrices_of_the_blocks():
     equal(came, {f"decoder.blocks.{i}.{name}.weight" for i in range(2) for name in layers},
           "no embeddings, no head, no norms")
     decayed = [p for group in adam.param_groups if group["weight_decay"] for p in group["params"]]
-    equal(names_of(model, decayed), {"token.weight", "output.weight"}, "a norm pulled to 0 would switch its layer off")
+    equal(names_of(model, decayed), {"token.weight", "head.weight"}, "a norm pulled to 0 would switch its layer off")
 
 
 def test_the_learning_rates_reach_the_optimizers():

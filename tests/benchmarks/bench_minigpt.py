@@ -1,7 +1,8 @@
 """Speed of GPT-2, ours against `transformers`, training and writing:  python -m tests.benchmarks.bench_minigpt
 
 Training: a step is the forward pass, the loss of every token, the backward pass, AdamW and zero_grad. Writing: 128
-tokens from a prompt of 16, greedy, with the KV-cache on both sides; both must write the same tokens. Both sides have
+tokens from a prompt of 16, greedy, with the KV-cache on both sides; both must write the same tokens. A third row times
+the matrix products of these steps with nothing around them: the ceiling of any implementation. Both sides have
 the same sizes, weights, batch, optimizer and threads, dropout off; see tests/benchmarks/race.py.
 """
 
@@ -10,6 +11,7 @@ import tempfile
 import warnings
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from common.command import command
@@ -68,10 +70,20 @@ def writing(rounds: int, n_prompts: int) -> None:
         out = theirs.generate(prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=NEW, do_sample=False)
         return out[:, PROMPT:].tolist()
 
+    weights = [p for name, p in ours.named_parameters() if p.ndim == 2 and name != "position.weight"]
+    states = {weight.shape[1]: torch.randn(n_prompts, weight.shape[1]) for weight in weights}
+
+    @torch.inference_mode()
+    def products() -> None:  # what no implementation in float32 can do without
+        for _ in range(NEW):
+            for weight in weights:
+                F.linear(states[weight.shape[1]], weight)
+
     if we() != they():
         raise SystemExit("not the same text")
     print(f"{machine()}; {NEW} new tokens, greedy, {n_prompts} prompt{'s' * (n_prompts > 1)} of {PROMPT}")
-    race({"minigpt": we, "transformers": they}, rounds, repeats=1, tokens=n_prompts * NEW)
+    sides = {"minigpt": we, "transformers": they, "the products alone": products}
+    race(sides, rounds, repeats=1, tokens=n_prompts * NEW)
 
 
 @command
