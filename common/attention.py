@@ -12,7 +12,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.cache import LayerCache
+from common.cache import KeysValues, LayerCache
 from common.layers import Stacked
 from common.masks import causal_mask
 from common.positions import Rotary
@@ -79,14 +79,16 @@ class Attention(nn.Module):
         attention(x, causal=True)       self-attention, no look ahead (GPT)
         attention(x, cache=kept)        the same for new tokens alone: keys and values of earlier ones were kept
         attention(x, context=memory)    cross-attention: queries from x, keys and values from memory (T5)
+        attention(x, context=(k, v))    the same, with what `keys_values(memory)` worked out once
 
     Q, K and V come out of one matrix `qkv`, stacked in this order: one large product is faster than three small ones.
     With n_kv_heads < n_heads several query heads share a key-value head (Ainslie et al. 2023, arXiv:2305.13245).
+    scale: what the scores are multiplied by, 1 / √d_head when not given.
     Variants override `project` or `position_bias`.
     """
 
     def __init__(self, d_model: int, n_heads: int, n_kv_heads: int | None = None, d_head: int | None = None,
-                 bias: bool = True, dropout: float = 0.0) -> None:
+                 bias: bool = True, dropout: float = 0.0, scale: float | None = None) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.n_kv_heads = n_kv_heads or n_heads
@@ -95,12 +97,12 @@ class Attention(nn.Module):
         if d_head is None and d_model % n_heads:
             raise ValueError(f"n_heads = {n_heads} must divide d_model = {d_model}")
         self.d_head = d_head or d_model // n_heads
-        self.dropout = dropout
+        self.dropout, self.scale = dropout, scale
         q_width, kv_width = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
         self.qkv = Stacked(d_model, (q_width, kv_width, kv_width), bias=bias)
         self.out = nn.Linear(q_width, d_model, bias=bias)
 
-    def project(self, x: Tensor, context: Tensor | None = None,
+    def project(self, x: Tensor, context: Tensor | KeysValues | None = None,
                 positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, T, Dh) of x; keys and values (B, Hkv, S, Dh) of context, or of x itself.
 
@@ -108,21 +110,27 @@ class Attention(nn.Module):
         """
         if context is None:
             q, k, v = self.qkv(x).split(self.qkv.parts, dim=-1)
-        else:
-            w, b, widths = self.qkv.weight, self.qkv.bias, (self.qkv.parts[0], sum(self.qkv.parts[1:]))
-            (w_q, w_kv), (b_q, b_kv) = w.split(widths), (None, None) if b is None else b.split(widths)
-            q = F.linear(x, w_q, b_q)
-            k, v = F.linear(context, w_kv, b_kv).chunk(2, dim=-1)
-        return tuple(y.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for y in (q, k, v))
+            return self.heads(q), self.heads(k), self.heads(v)
+        k, v = self.keys_values(context) if isinstance(context, Tensor) else context
+        return self.heads(self.qkv.some(x, 0, 1)), k, v
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """The keys and values, (B, Hkv, S, Dh) each, of a context (B, S, D): all that cross-attention needs of it."""
+        k, v = self.qkv.some(context, 1, 3).chunk(2, dim=-1)
+        return self.heads(k), self.heads(v)
+
+    def heads(self, y: Tensor) -> Tensor:
+        """(B, T, H * Dh) -> (B, H, T, Dh)"""
+        return y.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
 
     def position_bias(self, q: Tensor, k: Tensor) -> Tensor | None:
         """What the variant adds to the scores, (B, H, T, S) or broadcastable; nothing here."""
         return None
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None,
+    def forward(self, x: Tensor, context: Tensor | KeysValues | None = None, mask: Tensor | None = None,
                 bias: Tensor | None = None, causal: bool = False, positions: Tensor | None = None,
                 cache: LayerCache | None = None) -> Tensor:
-        """x (B, T, D), context (B, S, D); mask and bias as in `attend`, positions as in `project`. Returns (B, T, D).
+        """x (B, T, D), context as above; mask and bias as in `attend`, positions as in `project`. Returns (B, T, D).
 
         cache: takes in the keys and values of x and gives back those of all tokens so far (common/cache.py).
         """
@@ -132,7 +140,7 @@ class Attention(nn.Module):
         own_bias = self.position_bias(q, k)
         if own_bias is not None:
             bias = own_bias if bias is None else bias + own_bias
-        out = attend(q, k, v, mask, bias, causal, dropout_p=self.dropout if self.training else 0.0)
+        out = attend(q, k, v, mask, bias, causal, self.scale, self.dropout if self.training else 0.0)
         return self.out(out.transpose(1, 2).flatten(2))  # (B, H, T, Dh) -> (B, T, H * Dh) -> (B, T, D)
 
 
@@ -144,7 +152,7 @@ class RotaryAttention(Attention):
         super().__init__(*sizes, bias=bias)
         self.rotary = rotary
 
-    def project(self, x: Tensor, context: Tensor | None = None,
+    def project(self, x: Tensor, context: Tensor | KeysValues | None = None,
                 positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = super().project(x, context)
         return self.rotary(q, positions), self.rotary(k, positions), v

@@ -7,6 +7,8 @@ do not change any more (no token sees a later one), so they are kept. Each new t
 import torch
 from torch import Tensor
 
+KeysValues = tuple[Tensor, Tensor]  # of one attention: keys and values, (B, Hkv, S, Dh) each
+
 
 class KVCache:
     """Keys and values of B rows in every layer, in memory that is laid out once.
@@ -14,6 +16,9 @@ class KVCache:
     Rows may hold different numbers of tokens: `lengths` has one number a row, and each row is written on at its own
     length. A prompt that is shorter than its neighbours is padded on the right; its padding is written, never seen, and
     written over by the next tokens.
+
+    An encoder-decoder keeps one thing more, once: the keys and values that each layer's cross-attention reads of the
+    encoder's output, `memory`, and which of its places are real, `memory_mask` (B, S).
 
         positions, mask = cache.reserve(t)      before a forward pass over t tokens a row
         keys, values = cache.layers[i].update(keys, values)      in the attention of each layer
@@ -27,6 +32,8 @@ class KVCache:
         def empty() -> Tensor:  # of zeros: a hidden place counts 0 times what stands there, and 0 times NaN is NaN
             return torch.zeros(batch, n_kv_heads, max_len, d_head, dtype=dtype, device=device)
         self.layers = [LayerCache(empty(), empty()) for _ in range(n_layers)]
+        self.memory: list[KeysValues] | None = None  # one a layer
+        self.memory_mask: Tensor | None = None
 
     def reserve(self, t: int) -> tuple[Tensor, Tensor | None]:
         """Make room for t more tokens a row: their positions (B or 1, T), and who sees whom (B, 1, T, S) or None.
@@ -58,6 +65,10 @@ class KVCache:
         self.lengths = [self.lengths[row] for row in rows]
         for layer in self.layers:
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        if self.memory is not None:
+            self.memory = [(keys[rows], values[rows]) for keys, values in self.memory]
+        if self.memory_mask is not None:
+            self.memory_mask = self.memory_mask[rows]
 
 
 class LayerCache:

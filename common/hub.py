@@ -32,9 +32,11 @@ class Layout:
     # our config field -> theirs; several: all are written, the first one there is read; a dot leads into an object
     config: dict[str, str | tuple[str, ...]]
     constants: dict[str, object]  # fields of config.json that allow one value here; an absent one has that value
+    words: dict[str, dict[object, str]] = field(default_factory=dict)  # our config field -> our value -> their word
     prefix: str = ""  # stands before the names of the base model, in some files and not in others
     respelled: dict[str, str] = field(default_factory=dict)  # ends of names in old files -> the ends of today
     copies: dict[str, str] = field(default_factory=dict)  # a tensor that some files repeat -> the one it repeats
+    stands_in: dict[str, str] = field(default_factory=dict)  # a tensor that a file may lack -> the one to take for it
     left_out: frozenset[str] = frozenset()  # tensors, {i} a layer, that a file may hold and this model does not read
     optional: frozenset[str] = frozenset()  # tensors that a file may lack, if it lacks all of them
     transposed: frozenset[str] = frozenset()  # our modules, {i} a layer, whose weight is published as (in, out)
@@ -86,7 +88,9 @@ def save(model: nn.Module, layout: Layout, directory: Path) -> None:
 
     tensors = {name: view.cpu().contiguous() for name, view in views(model, layout).items()}
     config = {"architectures": [layout.architecture]}
-    named = [(name, getattr(model.config, ours)) for ours, theirs in layout.config.items() for name in as_tuple(theirs)]
+    values = {ours: getattr(model.config, ours) for ours in layout.config}
+    values |= {ours: words[values[ours]] for ours, words in layout.words.items()}
+    named = [(name, values[ours]) for ours, theirs in layout.config.items() for name in as_tuple(theirs)]
     for name, value in [*layout.constants.items(), *named]:
         outer, _, inner = name.rpartition(".")
         (config.setdefault(outer, {}) if outer else config)[inner] = value
@@ -129,6 +133,9 @@ def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout,
         if not known or ours.get(bare, bare) in stored:
             raise UserError(f"{file} holds {name} {tuple(tensor.shape)}, which has no place in {layout.architecture}")
         stored[ours.get(bare, bare)] = tensor
+    for name, other in layout.stands_in.items():
+        if name in ours and ours[name] not in stored and ours[other] in stored:
+            stored[ours[name]] = stored[ours[other]]
     absent = [name for name in places if name not in stored]
     if absent and {layout.bare(name) for name in absent} == layout.optional:
         warnings.warn(f"{file} lacks {' and '.join(absent)}: random until trained", stacklevel=4)
@@ -174,6 +181,12 @@ def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tup
     fields = {ours: published[name] for ours, name in theirs.items() if name is not None}
     if isinstance(ends := fields.get("eos_id"), list) and ends:  # LLaMA 3 Instruct has three; the first is kept
         fields["eos_id"] = ends[0]
+    for ours, words in layout.words.items():
+        known = {word: value for value, word in words.items()}
+        if ours in fields and fields[ours] not in known:
+            raise UserError(f"{path} says {theirs[ours]} = {fields[ours]!r}; known here are {', '.join(known)}")
+        if ours in fields:
+            fields[ours] = known[fields[ours]]
     kinds = get_type_hints(config_class)
     for ours, value in fields.items():
         may_be_null = value is None and type(None) in get_args(kinds[ours])  # where None means something to us as well

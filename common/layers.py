@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,21 +19,29 @@ class Stacked(nn.Linear):
         super().__init__(d_in, sum(parts), bias)
         self.parts = parts
 
+    def some(self, x: Tensor, first: int, end: int) -> Tensor:
+        """What the parts first ... end - 1 say of x, side by side, and the others are not asked."""
+        rows = slice(sum(self.parts[:first]), sum(self.parts[:end]))
+        return F.linear(x, self.weight[rows], None if self.bias is None else self.bias[rows])
+
 
 class FeedForward(nn.Module):
     """Two linear maps with a non-linearity between them, at every position alone: act(x W₁ + b₁) W₂ + b₂.
 
     Vaswani et al. 2017, eq. 2 (there with ReLU; BERT and GPT take GELU). x (..., D) -> (..., D), inside d_ff wide.
+    dropout: of the inner values, which T5 has and BERT and GPT have not.
     """
 
-    def __init__(self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor], bias: bool = True) -> None:
+    def __init__(self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor], bias: bool = True,
+                 dropout: float = 0.0) -> None:
         super().__init__()
         self.up = nn.Linear(d_model, d_ff, bias=bias)
         self.activation = activation
+        self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
+        return self.down(self.dropout(self.activation(self.up(x))))
 
 
 class GatedFeedForward(nn.Module):
@@ -40,17 +49,19 @@ class GatedFeedForward(nn.Module):
 
     Shazeer 2020 (arXiv:2002.05202), eq. 5 and 6: SwiGLU with act = SiLU (LLaMA), GEGLU with GELU (T5 v1.1). No biases.
     Three matrices instead of two, so d_ff is usually two thirds of what it would be. x (..., D) -> (..., D)
+    dropout: as in FeedForward.
     """
 
-    def __init__(self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor], dropout: float = 0.0) -> None:
         super().__init__()
         self.gate_up = Stacked(d_model, (d_ff, d_ff), bias=False)  # W and V
         self.activation = activation
+        self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).split(self.gate_up.parts, dim=-1)  # (..., d_ff) each
-        return self.down(self.activation(gate) * up)
+        return self.down(self.dropout(self.activation(gate) * up))
 
 
 class RMSNorm(nn.Module):

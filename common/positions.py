@@ -48,3 +48,46 @@ class Rotary(nn.Module):
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B or 1, 1, T, Dh)
         # (a, b) turned by an angle: (a cos - b sin, b cos + a sin); rolling by Dh/2 swaps a and b
         return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+
+
+def relative_bucket(distance: Tensor, n_buckets: int, max_distance: int, both_directions: bool) -> Tensor:
+    """The bucket, 0 ... n_buckets - 1, of each distance (position of the key minus position of the query), same shape.
+
+    Half of the buckets hold one distance each; the others grow with its logarithm up to max_distance, and the last one
+    holds all beyond. With both directions the second half of the buckets is for keys behind the query, distance > 0;
+    with one, such keys are not seen, and fall into bucket 0. Raffel et al. 2020 (T5, arXiv:1910.10683), section 2.1.
+
+    >>> relative_bucket(torch.tensor([0, -1, -3, -4, -7, -100, 5]), 8, 16, both_directions=False)
+    tensor([0, 1, 3, 4, 5, 7, 0])
+    >>> relative_bucket(torch.tensor([0, -1, 1, -3, 3, 100]), 8, 16, both_directions=True)
+    tensor([0, 1, 5, 2, 6, 7])
+    """
+    behind = torch.zeros_like(distance)
+    if both_directions:
+        n_buckets //= 2
+        behind = n_buckets * (distance > 0)
+        distance = distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = n_buckets // 2  # distances below have a bucket of their own
+    # the share of the way from `exact` to max_distance, on a logarithmic scale; in the order of operations, and so with
+    # the roundings, of the published models
+    far = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact) * (n_buckets - exact)
+    return behind + torch.where(distance < exact, distance, (exact + far.long()).clamp(max=n_buckets - 1))
+
+
+class RelativeBias(nn.Module):
+    """T5's positions: one learned number for each head and bucket of distances, added to the scores of attention.
+
+    Nothing is added to the embeddings. One table serves all layers of a stack, so a stack works the bias out once.
+    """
+
+    def __init__(self, n_heads: int, n_buckets: int, max_distance: int, both_directions: bool) -> None:
+        super().__init__()
+        self.how = (n_buckets, max_distance, both_directions)  # of `relative_bucket`
+        self.table = nn.Embedding(n_buckets, n_heads)
+
+    def forward(self, queries: Tensor, n_keys: int) -> Tensor:
+        """queries (B or 1, T): their positions; the keys stand at 0, 1, ... n_keys - 1. -> (B or 1, H, T, S)"""
+        distance = torch.arange(n_keys, device=queries.device) - queries.unsqueeze(-1)  # (B or 1, T, S)
+        return self.table(relative_bucket(distance, *self.how)).permute(0, 3, 1, 2)

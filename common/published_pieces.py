@@ -1,10 +1,11 @@
-"""A SentencePiece vocabulary that others trained: the tokenizer.model of LLaMA 1 and 2."""
+"""A SentencePiece vocabulary that others trained: the tokenizer.model of LLaMA 1 and 2, the spiece.model of T5."""
 
 from pathlib import Path
 
 import sentencepiece as spm
 
 from common.command import UserError
+from common.tokenizer import split_at
 
 
 class PublishedPieces:
@@ -23,9 +24,18 @@ class PublishedPieces:
         if not self.vocab_size:
             raise UserError(f"{path} is missing or damaged: it is no SentencePiece model")
         self.bos_id, self.eos_id = self._processor.bos_id(), self._processor.eos_id()
+        self.pad_id = self._processor.pad_id()  # -1, as the two above, where the vocabulary has none
 
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text)
+
+    def encode_with(self, text: str, marks: dict[str, int]) -> list[int]:
+        """As `encode`, but each of the marks, and the blank before it, becomes the number that it is given."""
+        first, *rest = split_at(text, marks)
+        ids = self.encode(first)
+        for mark, part in zip(rest[::2], rest[1::2]):
+            ids += [marks[mark], *self.encode(part)]
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         return self._processor.decode(ids)

@@ -86,10 +86,14 @@ class Tokenizer:
         A blank before it belongs to the piece that it stands for. Left in place it would be a lone "▁", which the
         model has hardly ever seen before a word.
         """
-        first, *rest = re.split(r"\s*\[MASK\]", text)
+        return self.encode_with(text, {"[MASK]": self.mask_id})
+
+    def encode_with(self, text: str, marks: dict[str, int]) -> list[int]:
+        """As `encode`, but each of the marks, and the blank before it, becomes the number that it is given."""
+        first, *rest = split_at(text, marks)
         ids = self.encode(first)
-        for part in rest:
-            ids += [self.mask_id, *self._pieces(part)]
+        for mark, part in zip(rest[::2], rest[1::2]):
+            ids += [marks[mark], *self._pieces(part)]
         return ids
 
     def _pieces(self, text: str) -> list[int]:
@@ -105,3 +109,12 @@ class Tokenizer:
 
     def piece(self, i: int) -> str:
         return self._processor.id_to_piece(i)
+
+
+def split_at(text: str, marks: Iterable[str]) -> list[str]:
+    """The text before the first mark, the mark, the text behind it, and so on; blanks before a mark are dropped.
+
+    >>> split_at("Thank you <X> me to", ["<X>", "<Y>"])
+    ['Thank you', '<X>', ' me to']
+    """
+    return re.split(rf"\s*({'|'.join(map(re.escape, marks))})", text)

@@ -6,7 +6,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from common.attention import Attention
-from common.cache import KVCache, LayerCache
+from common.cache import KeysValues, KVCache, LayerCache
 
 
 class Block(nn.Module):
@@ -33,9 +33,11 @@ class Block(nn.Module):
             return x + self.dropout(sublayer(norm(x)))
         return norm(x + self.dropout(sublayer(x)))
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, memory_mask: Tensor | None = None,
+    def forward(self, x: Tensor, memory: Tensor | KeysValues | None = None, memory_mask: Tensor | None = None,
                 only: Tensor | None = None, **how: Tensor | bool | LayerCache | None) -> Tensor:
-        """x (B, T, D); memory (B, S, D), what cross-attention reads, masked by memory_mask. -> (B, T, D)
+        """x (B, T, D); memory, what cross-attention reads: (B, S, D) or its keys and values. -> (B, T, D)
+
+        memory_mask: which places of it may be read, broadcast to (B, H, T, S).
 
         only (B, T), bool: the N places whose output is wanted -> (N, D).
         how: the arguments of self-attention, handed on as they are: mask, bias, causal, positions, cache.
@@ -56,11 +58,14 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, memory_mask: Tensor | None = None,
+    def forward(self, x: Tensor, memory: Tensor | list[KeysValues] | None = None, memory_mask: Tensor | None = None,
                 only: Tensor | None = None, cache: KVCache | None = None, **how: Tensor | bool | None) -> Tensor:
-        """As Block. `only` saves most of the last feed-forward where a loss reads few places: 11 % of a BERT step."""
+        """As Block; keys and values of the memory are a list, one pair for each block.
+
+        `only` saves most of the last feed-forward where a loss reads few places: 11 % of a BERT step.
+        """
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            x = block(x, memory, memory_mask, only if i == last else None,
+            x = block(x, memory[i] if isinstance(memory, list) else memory, memory_mask, only if i == last else None,
                       cache=None if cache is None else cache.layers[i], **how)
         return x if self.final_norm is None else self.final_norm(x)

@@ -5,44 +5,25 @@ import math
 import torch
 from torch import Tensor
 
-from common.batches import random_state
-from common.command import UserError
+from common.batches import TokenWindows, cut
 from common.head_loss import head_loss
 from minigpt.model import GPT
 from minigpt.texts import Text
 
 
-class Windows:
-    """Batches of windows of a text: windows(t) is the t-th one, a pure function of the seed and t.
-
-    Each epoch cuts the text into windows of `length` tokens, from another offset on, and shuffles them: nearly every
-    token is asked for once an epoch, each time with another distance to the begin of its window.
-    """
+class Windows(TokenWindows):
+    """Batches of windows of a text in which nearly every token is asked for once an epoch (see common/batches.py)."""
 
     def __init__(self, tokens: Tensor, length: int, batch_size: int, seed: int) -> None:
-        self.tokens, self.length, self.batch_size, self.seed = tokens, length, batch_size, seed
-        self.batches_per_epoch = (len(tokens) - length) // length // batch_size  # what fits behind the largest offset
-        if self.batches_per_epoch < 1:
-            raise UserError(f"the text is too short: it has {len(tokens):,} tokens, and one batch of {batch_size} x "
-                            f"{length} takes {(batch_size + 1) * length:,}")
-        self._epoch = -1
+        super().__init__(tokens, length, batch_size, seed, ahead=1)  # the answer to a window's last token
 
     def __call__(self, t: int) -> dict[str, Tensor]:
-        """ids and answers (B, T): the answer to a token is the one that follows it."""
-        epoch, i = divmod(t, self.batches_per_epoch)
-        if epoch != self._epoch:
-            rng = random_state(self.seed, epoch)
-            first = int(rng.integers(self.length))
-            n_windows = (len(self.tokens) - 1 - first) // self.length
-            self._starts = first + self.length * torch.from_numpy(rng.permutation(n_windows))
-            self._epoch = epoch
-        starts = self._starts[i * self.batch_size : (i + 1) * self.batch_size]
-        return batch(self.tokens, starts, self.length)
+        """ids and answers (B, T)"""
+        return ids_and_answers(super().__call__(t))
 
 
-def batch(tokens: Tensor, starts: Tensor, length: int) -> dict[str, Tensor]:
-    """The windows that begin at `starts` (B,): ids and answers (B, T)."""
-    windows = tokens[starts.unsqueeze(1) + torch.arange(length + 1)]  # (B, T + 1)
+def ids_and_answers(windows: Tensor) -> dict[str, Tensor]:
+    """Windows (B, T + 1) -> ids and answers (B, T): the answer to a token is the one that follows it."""
     return {"ids": windows[:, :-1], "answers": windows[:, 1:]}  # shifted here, once, and nowhere else
 
 
@@ -63,8 +44,9 @@ def evaluate(model: GPT, text: Text, length: int, batch_size: int = 64) -> dict[
     device = next(model.parameters()).device
     n = len(text.tokens) - 1
     whole = torch.arange(0, max(0, n - length + 1), length)
-    batches = [batch(text.tokens, starts, length) for starts in whole.split(batch_size) if len(starts)]
-    if rest := n % length:
-        batches.append(batch(text.tokens, torch.tensor([n - rest]), rest))
+    batches = [ids_and_answers(cut(text.tokens, starts, length + 1)) for starts in whole.split(batch_size)
+               if len(starts)]
+    if n % length:
+        batches.append(ids_and_answers(text.tokens[None, n - n % length :]))
     nats = sum(next_token_loss(model, {name: x.to(device) for name, x in b.items()})["loss"][0].item() for b in batches)
     return {"bits_per_byte": nats / math.log(2) / text.n_bytes, "held_out_loss": nats / n}

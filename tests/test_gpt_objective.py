@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 import pytest
 import torch
 
+from common.batches import cut
 from common.bpe import ByteBPE
 from common.characters import Characters
 from common.command import UserError
 from common.corpus import Corpus
 from minigpt import GPT, GPTConfig, Llama, LlamaConfig, texts
 from minigpt.baselines import pair_bits_per_byte
-from minigpt.objective import Windows, batch, evaluate, next_token_loss
+from minigpt.objective import Windows, evaluate, ids_and_answers, next_token_loss
 from minigpt.texts import Text, read_texts, tokenize
 from tests import tiny
 from tests.explain import close, equal, same
@@ -23,6 +24,10 @@ NUMBERS = torch.arange(N)  # a text in which every token says where it stands
 
 def windows(tokens=NUMBERS, length=LENGTH, batch_size=ROWS, seed=0) -> Windows:
     return Windows(tokens, length, batch_size, seed)
+
+
+def batch(tokens: torch.Tensor, starts: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
+    return ids_and_answers(cut(tokens, starts, length + 1))
 
 
 def gpt(v: int = 13, max_len: int = 12, **sizes) -> GPT:
