@@ -48,6 +48,6 @@ T5_LAYOUT = Layout(
     constants={"model_type": "t5"},
     copies={"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight",
             "lm_head.weight": "shared.weight"},
-    stands_in={"lm_head.weight": "shared.weight"},  # a version 1.1 made anew by `transformers` 5 has one matrix for both
+    stands_in={"lm_head.weight": "shared.weight"},  # version 1.1 made anew in `transformers` 5: one matrix
     # Mesh TensorFlow gave cross-attention a table as well, and never used it
     left_out=frozenset({"decoder.block.{i}.layer.1.EncDecAttention.relative_attention_bias.weight"}))

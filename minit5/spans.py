@@ -95,4 +95,4 @@ def reassemble(source: Sequence[int], target: Sequence[int], sentinels: Sequence
     [1, 2, 3, 4, 5]
     """
     spans = answers(target, sentinels)
-    return [token for place in source[:-1] for token in (spans[place] if place in spans else [place])]
+    return [token for place in source[:-1] for token in spans.get(place, [place])]
