@@ -31,6 +31,13 @@ def matrices_and_rest(model: nn.Module, *inside: str) -> tuple[list[nn.Parameter
     return [p for _, p in named if id(p) in chosen], [p for _, p in named if id(p) not in chosen]
 
 
+def adamw(params: list[torch.nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices alone: a norm pulled to 0 would switch its sublayer off."""
+    groups = [{"params": [p for p in params if p.ndim == 2], "weight_decay": weight_decay},
+              {"params": [p for p in params if p.ndim != 2], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=params[0].device.type != "mps")
+
+
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     """For each matrix of the stack (N, rows, columns) nearly U Vᵀ, where U S Vᵀ is its singular value decomposition.
 

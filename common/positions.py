@@ -84,10 +84,14 @@ class RelativeBias(nn.Module):
 
     def __init__(self, n_heads: int, n_buckets: int, max_distance: int, both_directions: bool) -> None:
         super().__init__()
-        self.how = (n_buckets, max_distance, both_directions)  # of `relative_bucket`
         self.table = nn.Embedding(n_buckets, n_heads)
+        self.max_distance = max_distance  # from here on all distances are one, in each direction
+        distance = torch.arange(-max_distance, max_distance + 1)
+        # not persistent: it follows the model to another device, and stays out of its checkpoints
+        self.register_buffer("bucket", relative_bucket(distance, n_buckets, max_distance, both_directions), False)
 
     def forward(self, queries: Tensor, n_keys: int) -> Tensor:
         """queries (B or 1, T): their positions; the keys stand at 0, 1, ... n_keys - 1. -> (B or 1, H, T, S)"""
         distance = torch.arange(n_keys, device=queries.device) - queries.unsqueeze(-1)  # (B or 1, T, S)
-        return self.table(relative_bucket(distance, *self.how)).permute(0, 3, 1, 2)
+        distance = distance.clamp(-self.max_distance, self.max_distance)
+        return self.table(self.bucket[distance + self.max_distance]).permute(0, 3, 1, 2)

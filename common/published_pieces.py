@@ -4,6 +4,7 @@ from pathlib import Path
 
 import sentencepiece as spm
 
+from common.checkpoint import write_atomically
 from common.command import UserError
 from common.tokenizer import split_at
 
@@ -17,7 +18,8 @@ class PublishedPieces:
     def __init__(self, path: Path) -> None:
         """UserError for a file that is no SentencePiece model."""
         try:
-            self._processor = spm.SentencePieceProcessor(model_proto=path.read_bytes())
+            self.model = path.read_bytes()
+            self._processor = spm.SentencePieceProcessor(model_proto=self.model)
             self.vocab_size = self._processor.vocab_size()
         except (OSError, RuntimeError):
             self.vocab_size = 0
@@ -25,6 +27,9 @@ class PublishedPieces:
             raise UserError(f"{path} is missing or damaged: it is no SentencePiece model")
         self.bos_id, self.eos_id = self._processor.bos_id(), self._processor.eos_id()
         self.pad_id = self._processor.pad_id()  # -1, as the two above, where the vocabulary has none
+
+    def save(self, path: Path) -> None:
+        write_atomically(path, lambda part: part.write_bytes(self.model))
 
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text)

@@ -27,7 +27,7 @@ from common import checkpoint
 from common.characters import Characters
 from common.command import UserError
 from common.config import option, read_json
-from common.optim import Muon, matrices_and_rest
+from common.optim import Muon, adamw, matrices_and_rest
 from common.run import RunConfig
 from common.tokenizer import Tokenizer
 from minigpt.model import GPT, GPTConfig
@@ -89,13 +89,6 @@ def optimizers(model: GPT, config: GPTRunConfig) -> list[torch.optim.Optimizer]:
     matrices, rest = matrices_and_rest(model, ".blocks.")
     return [Muon(matrices, lr=config.muon_lr, momentum=0.85, weight_decay=0.3),
             adamw(rest, 0.005 if config.adam_lr is None else config.adam_lr, weight_decay=0.5)]
-
-
-def adamw(params: list[torch.nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices alone: a norm pulled to 0 would switch its sublayer off."""
-    groups = [{"params": [p for p in params if p.ndim == 2], "weight_decay": weight_decay},
-              {"params": [p for p in params if p.ndim != 2], "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=params[0].device.type != "mps")
 
 
 VOCABULARIES = {"pieces": ("tokenizer.model", Tokenizer), "characters": ("characters.json", Characters)}

@@ -88,10 +88,12 @@ def answers(target: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[i
     return spans
 
 
-def reassemble(source: Sequence[int], target: Sequence[int], sentinels: Sequence[int], eos_id: int) -> list[int]:
+def reassemble(source: Sequence[int], target: Sequence[int], sentinels: Sequence[int]) -> list[int]:
     """The text that `corrupt` took apart: each sentinel of the input becomes its span of the target.
 
-    >>> reassemble([1, 99, 4, 5, 0], [99, 2, 3, 98, 0], sentinels=[99, 98], eos_id=0)
+    A sentinel that the target lacks stays where it is.
+
+    >>> reassemble([1, 99, 4, 5, 0], [99, 2, 3, 98, 0], sentinels=[99, 98])
     [1, 2, 3, 4, 5]
     """
     spans = answers(target, sentinels)

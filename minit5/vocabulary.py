@@ -30,8 +30,8 @@ class SentinelVocabulary:
         """
         for mark in re.findall(r"<extra_id_\d+>", text):
             if mark not in self._marks:
-                raise UserError(f"the text holds {mark}, and this vocabulary has {len(self.sentinels) or 'no'} sentinels, "
-                                "counted from <extra_id_0> on")
+                raise UserError(f"the text holds {mark}, and this vocabulary has {len(self.sentinels) or 'no'} "
+                                "sentinels, counted from <extra_id_0> on")
         ids = self.pieces.encode_with(text, self._marks) if self._marks else self.pieces.encode(text)
         return [*ids, self.eos_id]
 

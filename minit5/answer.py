@@ -1,0 +1,75 @@
+"""Ask a trained T5:
+
+    python -m minit5.answer "translate English to Korean: Hello."       a task that it was taught
+    python -m minit5.answer "Return the <extra_id_0> of the file."      gaps to fill, as in pre-training
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.checkpoint import newest_run
+from common.command import UserError, command
+from common.config import from_dict, option, parser
+from common.report import table
+from common.trainer import choose_device
+from minit5.pretrained import known_tasks, open_model
+from minit5.spans import answers, reassemble
+from minit5.vocabulary import SentinelVocabulary
+from minit5.writer import answer_by_beam
+
+
+@dataclass(frozen=True)
+class AnswerConfig:
+    """Who answers, and how."""
+
+    model: str | None = option(None, "folder of a run, or of a published T5 (default: the newest run)")
+    max_new: int = option(64, "tokens to write at most", low=1)
+    beams: int = option(1, "answers that are followed at once; 1 always takes the most probable token", low=1)
+    length_penalty: float = option(1.0, "above 0 longer answers, with several beams: score = log P / length^penalty")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    arguments = parser(AnswerConfig, __doc__)
+    arguments.add_argument("text", help="the input, as the model was taught it")
+    values = vars(arguments.parse_args(argv))
+    text = values.pop("text")
+    config = from_dict(AnswerConfig, values, "command line")
+    if not text.strip():
+        raise UserError("the text is empty")
+    folder = Path(config.model) if config.model else newest_run("minit5")
+    model, vocabulary = open_model(folder)
+    source = vocabulary.encode(text)
+    gaps = [token for token in source if token in vocabulary.sentinels]
+    if not gaps:
+        warn_of_unknown_task(text, known_tasks(folder), folder)
+    found = answer_by_beam(model.to(choose_device()), source, config.max_new, config.beams, config.length_penalty)
+    if gaps:
+        print(table(["score", "gaps", "text"], [[f"{score:.2f}", *filled(source, new, gaps, vocabulary)]
+                                                for score, new in found]))
+    elif config.beams == 1:
+        print(vocabulary.decode(found[0][1]))
+    else:
+        print(table(["score", "answer"], [[f"{score:.2f}", vocabulary.decode(new)] for score, new in found]))
+
+
+def filled(source: list[int], new: list[int], gaps: list[int], v: SentinelVocabulary) -> tuple[str, str]:
+    """What was written for each gap, and the whole text with it; a gap that was not answered stays as it is."""
+    spans = {gap: span for gap, span in answers(new, v.sentinels).items() if gap in gaps}
+    target = [token for gap, span in spans.items() for token in (gap, *span)]
+    return (" | ".join(v.decode(spans.get(gap, [])) or "-" for gap in gaps),
+            v.decode(reassemble(source, target, v.sentinels)))
+
+
+def warn_of_unknown_task(text: str, tasks: list[str] | None, folder: Path) -> None:
+    """One line on stderr where the model cannot know what it is asked for. It answers all the same: it is only text."""
+    if tasks is None or any(text.startswith(f"{task}: ") for task in tasks):
+        return
+    knows = (f"the tasks of {folder} are " + ", ".join(f'"{task}: "' for task in tasks) if tasks
+             else f"{folder} has learned to fill gaps (<extra_id_0>, <extra_id_1> ...) and no task")
+    print(f"warning: {knows}; this text begins with none of them, and is taken as mere text", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
