@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train-minibert train-minigpt test lint bench weights notebooks clean
+.PHONY: help train-minibert train-minigpt train-minit5 test lint bench weights notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ train-minibert: .venv/light ## pre-train BERT on real text, about five minutes o
 train-minigpt: .venv/light ## train a GPT on real text, about five minutes on a laptop
 	$(PY) -m minigpt.train $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
 
+train-minit5: .venv/light ## pre-train a T5 on real text, about five minutes on a laptop
+	$(PY) -m minit5.pretrain $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
+
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)
 
@@ -35,6 +38,7 @@ lint: .venv/full ## check the style of the code
 bench: .venv/full ## compare the speed of training and writing with transformers
 	$(PY) -m tests.benchmarks.bench_minibert $(ARGS)
 	$(PY) -m tests.benchmarks.bench_minigpt $(ARGS)
+	$(PY) -m tests.benchmarks.bench_minit5 $(ARGS)
 
 weights: .venv/light ## fetch the published weights that some tests read (90 MB)
 	$(PY) -m tests.fetch_weights $(ARGS)

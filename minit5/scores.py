@@ -57,7 +57,7 @@ def chrf(written: Sequence[str], references: Sequence[str]) -> float:
 
 
 def rouge_l(written: Sequence[str], references: Sequence[str]) -> float:
-    """Mean F1 of the longest common subsequence of words (Lin 2004, "ROUGE", equations 2 to 4, with beta = 1).
+    """Mean F1 of the longest common subsequence of words (Lin 2004, "ROUGE", section 3.1, with beta = 1).
 
     Of n words written and m of the reference, L stand in both in the same order, gaps allowed: P = L / n, R = L / m,
     F1 = 2 P R / (P + R) = 2 L / (n + m), and 0 for an empty text. Capitals do not count, as in Google's rouge_score.

@@ -18,7 +18,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"help", "train-minibert", "train-minigpt", "test", "lint", "bench", "weights", "notebooks", "clean"}
+TARGETS = {"help", "train-minibert", "train-minigpt", "train-minit5", "test", "lint", "bench", "weights", "notebooks",
+           "clean"}
 
 
 def lines(name: str) -> list[str]:
@@ -92,6 +93,8 @@ def test_make_help_lists_every_target_and_no_other():
         (["train-minigpt"], "-m minigpt.train"),
         (["train-minigpt", "CORPUS=my text.txt"], '-m minigpt.train --corpus "my text.txt"'),
         (["train-minigpt", "ARGS=--tokens characters"], "-m minigpt.train --tokens characters"),
+        (["train-minit5"], "-m minit5.pretrain"),
+        (["train-minit5", "CORPUS=my text.txt"], '-m minit5.pretrain --corpus "my text.txt"'),
         (["test", "ARGS=-k mask"], "-m pytest -k mask"),
         (["weights"], "-m tests.fetch_weights"),
         (["notebooks", "ARGS=--short"], "-m notebooks.build --short"),
@@ -104,11 +107,12 @@ def test_make_runs_the_python_command(arguments, command):
     assert last == f".venv/bin/python {command}"
 
 
-def test_make_bench_runs_both_benchmarks():
+def test_make_bench_runs_all_benchmarks():
     dry = make("-n", "bench", "ARGS=--short")
     assert dry.returncode == 0, dry.stderr
     came = [" ".join(line.split()) for line in dry.stdout.splitlines() if "tests.benchmarks" in line]
-    assert came == [f".venv/bin/python -m tests.benchmarks.bench_{name} --short" for name in ("minibert", "minigpt")]
+    packages = ("minibert", "minigpt", "minit5")
+    assert came == [f".venv/bin/python -m tests.benchmarks.bench_{name} --short" for name in packages]
     assert all(exists(line.split()[2]) for line in came), f"a benchmark is not there: {came}"
 
 
