@@ -50,7 +50,7 @@ class TokenWindows:
         self.batches_per_epoch = (len(tokens) - ahead - largest_offset) // length // batch_size
         if self.batches_per_epoch < 1:
             raise UserError(f"the text is too short: it has {len(tokens):,} tokens, and one batch of {batch_size} x "
-                            f"{length} takes {(batch_size + 1) * length:,}")
+                            f"{length} takes {batch_size * length + largest_offset + ahead:,}")
         self._epoch = -1
 
     def __call__(self, t: int) -> Tensor:

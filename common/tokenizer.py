@@ -8,7 +8,7 @@ decode(encode(text)) == text for any text in any language. Kudo 2018 (arXiv:1804
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import sentencepiece as spm
@@ -111,10 +111,10 @@ class Tokenizer:
         return self._processor.id_to_piece(i)
 
 
-def split_at(text: str, marks: Iterable[str]) -> list[str]:
+def split_at(text: str, marks: Collection[str]) -> list[str]:
     """The text before the first mark, the mark, the text behind it, and so on; blanks before a mark are dropped.
 
     >>> split_at("Thank you <X> me to", ["<X>", "<Y>"])
     ['Thank you', '<X>', ' me to']
     """
-    return re.split(rf"\s*({'|'.join(map(re.escape, marks))})", text)
+    return re.split(rf"\s*({'|'.join(map(re.escape, marks))})", text) if marks else [text]

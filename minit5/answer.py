@@ -14,7 +14,7 @@ from common.config import from_dict, option, parser
 from common.report import table
 from common.trainer import choose_device
 from minit5.pretrained import known_tasks, open_model
-from minit5.spans import answers, reassemble
+from minit5.spans import reassemble, spans_of
 from minit5.vocabulary import SentinelVocabulary
 from minit5.writer import answer_by_beam
 
@@ -46,8 +46,10 @@ def main(argv: list[str] | None = None) -> None:
         warn_of_unknown_task(text, known_tasks(folder), folder)
     found = answer_by_beam(model.to(choose_device()), source, config.max_new, config.beams, config.length_penalty)
     if gaps:
-        print(table(["score", "gaps", "text"], [[f"{score:.2f}", *filled(source, new, gaps, vocabulary)]
-                                                for score, new in found]))
+        rows: dict[tuple[str, str], float] = {}
+        for score, new in found:  # answers that differ behind the last gap alone are one
+            rows.setdefault(filled(source, new, gaps, vocabulary), score)
+        print(table(["score", "gaps", "text"], [[f"{score:.2f}", *texts] for texts, score in rows.items()]))
     elif config.beams == 1:
         print(vocabulary.decode(found[0][1]))
     else:
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def filled(source: list[int], new: list[int], gaps: list[int], v: SentinelVocabulary) -> tuple[str, str]:
     """What was written for each gap, and the whole text with it; a gap that was not answered stays as it is."""
-    spans = {gap: span for gap, span in answers(new, v.sentinels).items() if gap in gaps}
+    spans = {gap: span for gap, span in spans_of(new, v.sentinels).items() if gap in gaps}
     target = [token for gap, span in spans.items() for token in (gap, *span)]
     return (" | ".join(v.decode(spans.get(gap, [])) or "-" for gap in gaps),
             v.decode(reassemble(source, target, v.sentinels)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from common.report import table
 from minit5.model import T5
 from minit5.objective import Pair
-from minit5.spans import answers
+from minit5.spans import spans_of
 from minit5.vocabulary import SentinelVocabulary
 from minit5.writer import answer
 
@@ -21,7 +21,7 @@ def filled_spans(model: T5, pairs: Sequence[Pair], vocabulary: SentinelVocabular
     for (source, target), new in zip(chosen, answer(model, [source for source, _ in chosen], 2 * longest)):
         gaps = [token for token in source if token in v.sentinels]
         sentinel = gaps[len(gaps) // 2]
-        wrote, truth = (" ".join(v.pieces.decode(answers(t, v.sentinels).get(sentinel, [])).split())
+        wrote, truth = (" ".join(v.pieces.decode(spans_of(t, v.sentinels).get(sentinel, [])).split())
                         for t in (new, target))
         place = source.index(sentinel)
         left, right = (" ".join(v.decode(part).replace("<extra_id_", "<").split())

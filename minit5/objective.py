@@ -17,7 +17,7 @@ SEED = 2020  # of the held-out spans: the same questions for every run, whatever
 NOISE, MEAN_SPAN = 0.15, 3.0  # of the held-out spans: the paper's, whatever a run trains with
 
 
-def batch(pairs: Sequence[Pair], start_id: int, pad_id: int) -> dict[str, Tensor]:
+def collate(pairs: Sequence[Pair], start_id: int, pad_id: int) -> dict[str, Tensor]:
     """Pairs as tensors: ids (B, S), answers (B, T), and decoder_ids (B, T), the answers moved on by one place.
 
     Rows are padded on the right where they differ in length; then mask (B, S) or decoder_mask (B, T), bool, says what
@@ -41,11 +41,18 @@ def pad(rows: Sequence[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 def target_loss(model: T5, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, int]]:
     """-log P(token | input, the target's tokens before it), in nats: {"loss": (sum, count)}; the trainer divides.
 
-    batch as from `batch`; padding counts nothing.
+    batch as `collate` makes it; padding counts nothing.
     """
+    hidden, answers = states_and_answers(model, batch)
+    return {"loss": (head_loss(model.head, hidden, answers), len(answers))}
+
+
+def states_and_answers(model: T5, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The states of the decoder (N, D) at the N real places of all targets, and the answers there (N,)."""
     hidden = model.hidden(batch["ids"], batch["decoder_ids"], batch.get("mask"), batch.get("decoder_mask"))  # (B, T, D)
-    real = batch.get("decoder_mask", torch.ones_like(batch["answers"], dtype=torch.bool))
-    return {"loss": (head_loss(model.head, hidden[real], batch["answers"][real]), int(real.sum()))}  # (N, D), (N,)
+    if (real := batch.get("decoder_mask")) is None:
+        return hidden.flatten(0, 1), batch["answers"].flatten()
+    return hidden[real], batch["answers"][real]
 
 
 class SpanBatches:
@@ -53,16 +60,16 @@ class SpanBatches:
 
     def __init__(self, tokens: Tensor, vocabulary: SentinelVocabulary, length: int, batch_size: int, noise: float,
                  mean_span: float, seed: int) -> None:
-        """length: the tokens of a window, from which spans are taken; UserError when the text has not enough."""
+        """length: the tokens of a window, from which spans are taken; UserError for a text that is too short."""
         self.windows = TokenWindows(tokens, length, batch_size, seed)
         self.vocabulary, self.noise, self.mean_span, self.seed = vocabulary, noise, mean_span, seed
 
     def __call__(self, t: int) -> dict[str, Tensor]:
-        rng = random_state(self.seed, t, 1)  # other numbers than those that the windows are drawn with
+        rng = random_state(self.seed, t, 1)  # (seed, epoch) draws the windows; without the 1 batch 0 would share them
         v = self.vocabulary
         pairs = [corrupt(row, draw_spans(len(row), self.noise, self.mean_span, rng), v.sentinels, v.eos_id)
                  for row in self.windows(t).tolist()]
-        return batch(pairs, start_id=v.pad_id, pad_id=v.pad_id)
+        return collate(pairs, v.start_id, v.pad_id)
 
 
 def held_out_pairs(tokens: Tensor, vocabulary: SentinelVocabulary, length: int) -> list[Pair]:
@@ -74,7 +81,7 @@ def held_out_pairs(tokens: Tensor, vocabulary: SentinelVocabulary, length: int) 
 
 def in_batches(pairs: Sequence[Pair], v: SentinelVocabulary, size: int = 64) -> Iterator[dict[str, Tensor]]:
     for i in range(0, len(pairs), size):
-        yield batch(pairs[i : i + size], v.pad_id, v.pad_id)
+        yield collate(pairs[i : i + size], v.start_id, v.pad_id)
 
 
 @torch.no_grad()
@@ -87,11 +94,9 @@ def evaluate(model: T5, pairs: Sequence[Pair], vocabulary: SentinelVocabulary) -
     """
     device = next(model.parameters()).device
     nats = inside = hits = tokens = taken = 0
-    for b in in_batches(pairs, vocabulary):
-        b = {name: x.to(device) for name, x in b.items()}
-        hidden = model.hidden(b["ids"], b["decoder_ids"], b.get("mask"), b.get("decoder_mask"))
-        real = b.get("decoder_mask", torch.ones_like(b["answers"], dtype=torch.bool))
-        logits, answers = model.head(hidden[real]), b["answers"][real]  # (N, V), (N,)
+    for batch in in_batches(pairs, vocabulary):
+        hidden, answers = states_and_answers(model, {name: x.to(device) for name, x in batch.items()})
+        logits = model.head(hidden)  # (N, V)
         loss = F.cross_entropy(logits, answers, reduction="none")
         piece = (answers < vocabulary.pieces.vocab_size) & (answers != vocabulary.eos_id)
         nats, tokens = nats + loss.sum().item(), tokens + len(answers)

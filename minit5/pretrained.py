@@ -39,9 +39,10 @@ def open_vocabulary(directory: Path, config: T5Config) -> SentinelVocabulary:
         raise UserError(f"{directory} holds a vocabulary of {pieces.vocab_size:,} pieces and a model of "
                         f"{config.vocab_size:,}: they do not belong together")
     vocabulary = SentinelVocabulary(pieces, min(N_SENTINELS, config.vocab_size - pieces.vocab_size))
-    if (vocabulary.pad_id, vocabulary.eos_id) != (config.pad_id, config.eos_id):
-        raise UserError(f"{directory}: padding and end are tokens {config.pad_id} and {config.eos_id} for the model, "
-                        f"{vocabulary.pad_id} and {vocabulary.eos_id} for the vocabulary: they do not belong together")
+    of_model, of_vocabulary = ((x.pad_id, x.start_id, x.eos_id) for x in (config, vocabulary))
+    if of_model != of_vocabulary:
+        raise UserError(f"{directory}: padding, start and end are the tokens {of_model} of the model and "
+                        f"{of_vocabulary} of the vocabulary: they do not belong together")
     return vocabulary
 
 

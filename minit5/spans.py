@@ -12,7 +12,8 @@ learns to write, which BERT's masks do not teach. The paper takes out 15 % of th
 (section 3.3.4). `python -m minit5.span_corruption "some sentence"` shows it on a sentence of yours.
 
 In the paper's figure a last sentinel ends the target, and so it does here. (Google's program has texts that always end
-with a span taken out, and no last sentinel. Here any place may be taken out, the first and the last one too.)
+with a span taken out, and no last sentinel. Here every choice of spans is equally likely, so the last place is seldom
+taken out, and the first one too: a span reaches an inner place from both sides.)
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ Span = tuple[int, int]  # from the first token that is taken out to the one behi
 def count_spans(length: int, noise: float, mean_span: float) -> tuple[int, int]:
     """How many tokens of a text of `length` are taken out, and in how many spans: at least one of each.
 
+    noise: a share, between 0 and 1; mean_span: tokens, 1 or more.
     UserError when the text is not longer than one span.
 
     >>> count_spans(100, noise=0.15, mean_span=3.0)
@@ -36,7 +38,7 @@ def count_spans(length: int, noise: float, mean_span: float) -> tuple[int, int]:
         raise UserError(f"the text has {length} tokens: too short to take a span of {mean_span:g} out of it")
     n_out = min(max(1, round(noise * length)), length - 1)
     # between two spans one token is left at least, so there are at most one more spans than tokens that are left
-    return n_out, max(1, min(round(n_out / mean_span), length - n_out + 1))
+    return n_out, max(1, min(round(n_out / mean_span), n_out, length - n_out + 1))
 
 
 def draw_spans(length: int, noise: float, mean_span: float, rng: np.random.Generator) -> list[Span]:
@@ -73,10 +75,11 @@ def corrupt(tokens: Sequence[int], spans: Sequence[Span], sentinels: Sequence[in
     return [*source, *tokens[done:], eos_id], [*target, sentinels[len(spans)], eos_id]
 
 
-def answers(target: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[int]]:
+def spans_of(target: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[int]]:
     """The spans of a target, or of what a model wrote in its place: sentinel -> the tokens behind it.
 
-    What stands before the first sentinel belongs to none; of a sentinel that comes twice the first span counts.
+    The last one has the end token in it, where there is one. What stands before the first sentinel belongs to none; of
+    a sentinel that comes twice the first span counts.
     """
     known, spans, current = set(sentinels), {}, []
     for token in target:
@@ -96,5 +99,5 @@ def reassemble(source: Sequence[int], target: Sequence[int], sentinels: Sequence
     >>> reassemble([1, 99, 4, 5, 0], [99, 2, 3, 98, 0], sentinels=[99, 98])
     [1, 2, 3, 4, 5]
     """
-    spans = answers(target, sentinels)
+    spans = spans_of(target, sentinels)
     return [token for place in source[:-1] for token in spans.get(place, [place])]

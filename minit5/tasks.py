@@ -15,7 +15,7 @@ from torch import Tensor
 from common.batches import random_state
 from common.command import UserError
 from common.corpus import read_file
-from minit5.objective import Pair, batch
+from minit5.objective import Pair, collate
 from minit5.vocabulary import SentinelVocabulary
 
 
@@ -96,7 +96,7 @@ class Mixture:
         rng = random_state(self.seed, t)
         drawn = [self.tasks[task] for task in rng.choice(len(self.tasks), self.batch_size, p=self.rates)]
         pairs = [pairs[rng.integers(len(pairs))] for pairs in drawn]
-        return batch(pairs, self.vocabulary.pad_id, self.vocabulary.pad_id)
+        return collate(pairs, self.vocabulary.start_id, self.vocabulary.pad_id)
 
 
 def encode(examples: Sequence[Example], vocabulary: SentinelVocabulary, max_input: int,

@@ -18,6 +18,7 @@ class SentinelVocabulary:
     def __init__(self, pieces: Tokenizer | PublishedPieces, n_sentinels: int = N_SENTINELS) -> None:
         self.pieces = pieces
         self.pad_id, self.eos_id = pieces.pad_id, pieces.eos_id
+        self.start_id = self.pad_id  # before the first token of a target stands padding, as published
         self.vocab_size = pieces.vocab_size + n_sentinels
         self.sentinels = list(range(self.vocab_size - 1, pieces.vocab_size - 1, -1))
         self._marks = {f"<extra_id_{k}>": i for k, i in enumerate(self.sentinels)}
@@ -28,19 +29,19 @@ class SentinelVocabulary:
 
         UserError for a sentinel that the vocabulary does not have.
         """
-        for mark in re.findall(r"<extra_id_\d+>", text):
+        for mark in re.findall(r"<extra_id_(?:0|[1-9][0-9]*)>", text):
             if mark not in self._marks:
-                raise UserError(f"the text holds {mark}, and this vocabulary has {len(self.sentinels) or 'no'} "
-                                "sentinels, counted from <extra_id_0> on")
-        ids = self.pieces.encode_with(text, self._marks) if self._marks else self.pieces.encode(text)
-        return [*ids, self.eos_id]
+                last = f"its last sentinel is <extra_id_{len(self.sentinels) - 1}>"
+                raise UserError(f"the text holds {mark}, and this vocabulary has no such sentinel: "
+                                + (last if self.sentinels else "it has none at all"))
+        return [*self.pieces.encode_with(text, self._marks), self.eos_id]
 
     def decode(self, ids: list[int]) -> str:
-        """Text, with the sentinels by their names; padding and end token are left out."""
+        """Text, with the sentinels by their names, a blank on both sides; padding, end, and unused numbers left out."""
         parts, run = [], []
         for i in [*ids, None]:
             if i in self._names or i is None:
-                parts += [self.pieces.decode(run)] if run else []
+                parts += [text] if (text := self.pieces.decode(run)) else []
                 parts += [self._names[i]] if i is not None else []
                 run = []
             elif i < self.pieces.vocab_size:

@@ -145,11 +145,11 @@ decoder_input = [PAD, *target[:-1]]  # what it has written so far; it begins wit
 # The repository's function gives the same, and its `batch` makes the decoder's input from the target:
 
 # %%
-from minit5.objective import batch
+from minit5.objective import collate
 from minit5.spans import corrupt, reassemble
 
 assert corrupt(range(len(words)), spans, [X, Y, Z], END) == (encoder_input, target)
-tensors = batch([(encoder_input, target)], start_id=PAD, pad_id=PAD)
+tensors = collate([(encoder_input, target)], start_id=PAD, pad_id=PAD)
 assert tensors["decoder_ids"][0].tolist() == decoder_input and tensors["answers"][0].tolist() == target
 print({name: tuple(tensor.shape) for name, tensor in tensors.items()})
 

@@ -442,3 +442,65 @@ def test_dropout_acts_in_training_only():
     x = torch.randn(B, T, D)
     same(unsure.eval()(x), sure(x), "dropout must be off after model.eval()")
     assert not torch.equal(unsure.train()(x), unsure(x)), "expected two training passes to differ, they are the same"
+
+
+# ---- keys and values that were worked out once
+
+MEMORY_MASKS = pytest.mark.parametrize("options", [{}, {"mask": PADDING}, {"bias": torch.linspace(3, -3, S)[None]}],
+                                       ids=["alone", "padding", "bias"])
+
+
+@MEMORY_MASKS
+@pytest.mark.parametrize("how", [{}, {"bias": False}, {"n_kv_heads": 1}, {"d_head": 5}, {"scale": 1.0}], ids=str)
+def test_keys_values_once_equal_the_memory_each_time(how, options):
+    attention, x, memory = Attention(D, H, **how), torch.randn(B, T, D), torch.randn(B, S, D)
+    keys, values = attention.keys_values(memory)
+    d_head, n_kv_heads = how.get("d_head", DH), how.get("n_kv_heads", H)
+    for name, y in (("keys", keys), ("values", values)):
+        equal(tuple(y.shape), (B, n_kv_heads, S, d_head), f"{name} (B, Hkv, S, Dh)")
+    came = attention(x, context=(keys, values), **options)
+    close(came, attention(x, context=memory, **options), "context=(k, v) is context=memory, with the work done before")
+    assert not torch.allclose(came, attention(x, context=(values, keys), **options)), "keys first, then values"
+
+
+@MEMORY_MASKS
+def test_keys_values_have_the_gradients_of_the_memory(options):
+    attention, at = Attention(D, H), torch.randn(B, T, D)
+    x, memory = torch.randn(B, T, D, requires_grad=True), torch.randn(B, S, D, requires_grad=True)
+    wanted = {"x": x, "memory": memory, **dict(attention.named_parameters())}
+    came, expected = (torch.autograd.grad((attention(x, context=context, **options) * at).sum(), wanted.values())
+                      for context in (attention.keys_values(memory), memory))
+    for name, a, b in zip(wanted, came, expected):
+        close(a, b, f"gradient of {name}: keys and values are not cut off from what they were worked out of")
+
+
+def test_keys_values_of_each_head_by_the_formula():
+    attention, memory = Attention(10, 6, 2, DH), torch.randn(B, S, 10)
+    _, w_k, w_v = attention.qkv.weight.split([6 * DH, 2 * DH, 2 * DH])
+    _, b_k, b_v = attention.qkv.bias.split([6 * DH, 2 * DH, 2 * DH])
+    for came, w, b in zip(attention.keys_values(memory), (w_k, w_v), (b_k, b_v)):
+        for head in range(2):
+            rows = slice(head * DH, (head + 1) * DH)
+            close(came[:, head], memory @ w[rows].T + b[rows], f"head {head} owns the rows {head * DH} and on")
+
+
+# ---- the scale
+
+
+@pytest.mark.parametrize("role", [{}, {"causal": True}, {"context": torch.linspace(-2, 2, B * S * D).view(B, S, D)}],
+                         ids=["self", "causal", "cross"])
+def test_scores_are_multiplied_by_the_scale(role):
+    attention, x = Attention(D, H, scale=0.3), torch.randn(B, T, D)
+    q, k, v = attention.project(x, role.get("context"))
+    out = attend_explicit(q, k, v, causal=role.get("causal", False), scale=0.3)[0]
+    close(attention(x, **role), attention.out(out.transpose(1, 2).flatten(2)), "softmax(scale Q Kᵀ) V")
+
+
+def test_a_scale_of_one_is_the_usual_one_with_smaller_queries():
+    usual, plain, x = Attention(D, H), Attention(D, H, scale=1.0), torch.randn(B, T, D)
+    plain.load_state_dict(usual.state_dict())
+    assert not torch.allclose(plain(x), usual(x), atol=1e-4), "scale=1.0 should change something"
+    with torch.no_grad():
+        for p in plain.qkv.parameters():
+            p[:D] /= math.sqrt(DH)  # the rows of the queries
+    close(plain(x), usual(x), "scale=1.0 leaves the scores alone; not given, they are divided by √Dh")

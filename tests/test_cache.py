@@ -359,3 +359,37 @@ def test_two_rows_by_hand():
     cache.select([1, 1])
     equal(list(cache.lengths), [3, 3], "select chooses the lengths too")
     equal(step([[23], [24]])[2].tolist(), [[20, 21, 22, 23], [20, 21, 22, 24]], "select chooses rows of keys")
+
+
+# ---- the memory of an encoder-decoder
+
+
+def test_a_cache_has_no_memory_of_its_own():
+    cache = KVCache(n_layers=1, batch=2, n_kv_heads=1, d_head=1, max_len=3)
+    cache.select([1, 1, 0])
+    equal((cache.memory, cache.memory_mask), (None, None), "GPT and LLaMA read nothing but their own text")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0, 1], [1], [2, 0], [1, 1, 0, 1, 2]],
+                         ids=["all", "another order", "one", "dropped", "repeated"])
+def test_select_chooses_the_memory_and_its_mask(masked, chosen):
+    """3 rows, 2 layers, memories of 4 places: each number says its row, layer and place, 100 row + 10 layer + place."""
+    numbers = 100.0 * torch.arange(3)[:, None] + torch.arange(4)  # (B, S)
+    memory = [((numbers + 10 * layer).view(3, 1, 4, 1), -(numbers + 10 * layer).view(3, 1, 4, 1)) for layer in (0, 1)]
+    real, handed_in = torch.arange(4) < torch.tensor([4, 1, 3])[:, None], [keys.clone() for keys, _ in memory]
+    cache = KVCache(n_layers=2, batch=3, n_kv_heads=1, d_head=1, max_len=5)
+    cache.memory, cache.memory_mask, rows = memory, real if masked else None, [0, 1, 2]
+    for choice in (chosen, [len(chosen) - 1, 0]):  # twice: the second choice is among the first
+        cache.select(choice)
+        rows = [rows[i] for i in choice]
+        equal(len(cache.memory), 2, "one pair of keys and values for each layer")
+        for layer, (keys, values) in enumerate(cache.memory):
+            same(keys[:, 0, :, 0], numbers[rows] + 10 * layer, f"layer {layer}: keys of rows {rows}, at all places")
+            same(values, -keys, f"layer {layer}: values are chosen as keys are")
+        mask = cache.memory_mask
+        equal(mask if mask is None else mask.tolist(), real[rows].tolist() if masked else None,
+              "the mask of the memory goes with its rows; without a mask there is none")
+    for (keys, values), before in zip(memory, handed_in):
+        same(keys, before, "the tensors that were handed in belong to the caller")
+        same(values, -before, "the tensors that were handed in belong to the caller")

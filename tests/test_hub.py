@@ -7,7 +7,7 @@ import copy
 import json
 import pickle
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from common.command import UserError
 from common.layers import Stacked
 from minibert import BertConfig, BertForPreTraining, BertModel
 from minibert.published import BERT_FOR_PRETRAINING, BERT_MODEL
+from minit5 import T5, T5Config
+from minit5.published import T5_LAYOUT
 from tests.oracle import oracle
 
 safetensors = oracle("safetensors.torch")
@@ -462,13 +464,13 @@ def toy(tmp_path) -> Path:
     return tmp_path
 
 
-def load_toy(folder: Path) -> Toy:
-    return hub.load(Toy, ToyConfig, TOY, folder)
+def load_toy(folder: Path, layout: hub.Layout = TOY) -> Toy:
+    return hub.load(Toy, ToyConfig, layout, folder)
 
 
-def toy_refused(folder: Path, *words: str) -> None:
+def toy_refused(folder: Path, *words: str, layout: hub.Layout = TOY) -> None:
     with pytest.raises(UserError) as caught:
-        load_toy(folder)
+        load_toy(folder, layout)
     message = str(caught.value)
     assert "\n" not in message, f"expected one line, came {message!r}"
     assert all(word in message for word in words), f"expected a message with {words}, came {message!r}"
@@ -550,3 +552,207 @@ def test_what_is_left_out_is_left_out_in_every_layer(toy):
     same(expected, load_toy(toy))
     store(toy, tensors | {"base.h.0.buffers": torch.ones(2)})
     toy_refused(toy, "holds base.h.0.buffers (2,), which has no place in ToyModel")
+
+
+# ------------------------------------------------ words for values, and a tensor that stands in for another
+
+SPOKEN = replace(TOY, words={"end": {5: "five", 2: "two"}})
+
+
+def test_a_value_is_written_and_read_by_its_word(toy):
+    for end, word in ((5, "five"), (2, "two")):
+        hub.save(Toy(ToyConfig(end=end)), SPOKEN, toy)
+        came = json.loads((toy / "config.json").read_text(encoding="utf-8"))
+        assert (came["end"], came["begin"]) == (word, word), f"expected {word!r} under both names, came {came}"
+        assert came["n_embd"] == 4, "a field without words is written as it is"
+        assert load_toy(toy, SPOKEN).config.end == end, "the word is turned back into our value"
+
+
+def test_an_absent_word_is_our_default(toy):
+    hub.save(Toy(ToyConfig(end=5)), SPOKEN, toy)
+    path = toy / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({name: x for name, x in config.items() if name not in ("end", "begin")}))
+    assert load_toy(toy, SPOKEN).config.end == 2
+
+
+@pytest.mark.parametrize("value", ["six", "", 5, None, True, ["five"], {"five": 5}], ids=str)
+def test_another_word_is_refused(toy, value):
+    hub.save(Toy(ToyConfig()), SPOKEN, toy)
+    change_config(toy, end=value)
+    toy_refused(toy, str(toy / "config.json"), f"end = {value!r}; known here are five, two", layout=SPOKEN)
+
+
+LENT = replace(TOY, stands_in={"h.0.plain.weight": "h.10.turned.weight"})  # both square
+
+
+def test_a_tensor_that_is_absent_is_taken_from_another(toy):
+    tensors = stored(toy)
+    expected = load_toy(toy)
+    absent = tensors.pop("base.h.0.plain.weight")
+    store(toy, tensors)
+    came = load_toy(toy, LENT)
+    for name, parameter in came.named_parameters():
+        if name == "layers.0.plain.weight":
+            other = tensors["base.h.10.turned.weight"]
+            assert parameter.equal(other) and not parameter.equal(absent), "the tensor as the file has it stands in"
+        else:
+            assert parameter.equal(expected.get_parameter(name)), f"{name} is read as ever"
+    with torch.no_grad():
+        came.layers[0]["plain"].weight += 1
+    assert came.layers[10]["turned"].weight.equal(expected.layers[10]["turned"].weight), "two parameters, not one"
+    store(toy, {name.removeprefix("base."): tensor for name, tensor in tensors.items()})
+    assert load_toy(toy, LENT).layers[0]["plain"].weight.equal(other), "with the prefix or without"
+
+
+def test_a_tensor_that_is_there_needs_nobody(toy):
+    same(load_toy(toy), load_toy(toy, LENT))
+
+
+def test_what_has_no_stand_in_is_still_missed(toy):
+    tensors = stored(toy)
+    tensors.pop("base.h.0.plain.weight")
+    store(toy, tensors)
+    toy_refused(toy, "lacks base.h.0.plain.weight (4, 4)")
+    for other, message in (({"h.1.plain.weight": "h.0.turned.weight"}, "lacks base.h.0.plain.weight (4, 4)"),
+                           ({"h.0.plain.weight": "h.0.a.weight"}, "base.h.0.plain.weight is (5, 4), expected (4, 4)")):
+        toy_refused(toy, message, layout=replace(TOY, stands_in=other))
+    del tensors["base.h.10.turned.weight"]
+    store(toy, tensors)
+    toy_refused(toy, "lacks base.h.0.plain.weight (4, 4)", layout=LENT)
+
+
+# ------------------------------------------------ T5: two stacks, names of two kinds, a head that comes and goes
+
+OLD_T5 = T5Config(vocab_size=V, d_model=D, d_head=5, d_ff=FF, n_layers=2, n_decoder_layers=11, n_heads=3, n_buckets=6,
+                  max_distance=9, dropout=0.25, norm_eps=1e-5, pad_id=2, eos_id=3, start_id=4)
+T5S = {"v1.0": OLD_T5, "v1.1": replace(OLD_T5, gated=True, tied=False)}
+t5_version = pytest.mark.parametrize("version", T5S)
+
+
+def random_t5(version: str) -> T5:
+    model = T5(T5S[version]).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+def published_t5(model: T5) -> dict[str, torch.Tensor]:
+    """Every tensor of a published T5, by its name, cut out of our model by hand."""
+    inner = 3 * 5  # heads, wide
+    expected = {"shared.weight": model.token.weight}
+    if not model.config.tied:
+        expected["lm_head.weight"] = model.head.weight
+
+    def add(place: str, attention: nn.Module, norm: nn.Module, layer: str) -> None:
+        for i, letter in enumerate("qkv"):
+            expected[f"{layer}.{place}.{letter}.weight"] = attention.qkv.weight[i * inner : (i + 1) * inner]
+        expected[f"{layer}.{place}.o.weight"] = attention.out.weight
+        expected[f"{layer}.layer_norm.weight"] = norm.weight
+
+    for side, last in (("encoder", 1), ("decoder", 2)):
+        stack, bias = getattr(model, side), getattr(model, f"{side}_bias")
+        expected[f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = bias.table.weight
+        expected[f"{side}.final_layer_norm.weight"] = stack.final_norm.weight
+        for n, block in enumerate(stack.blocks):
+            at = f"{side}.block.{n}.layer"
+            add("SelfAttention", block.attention, block.attention_norm, f"{at}.0")
+            if side == "decoder":
+                add("EncDecAttention", block.cross_attention, block.cross_norm, f"{at}.1")
+            inside = f"{at}.{last}.DenseReluDense"
+            if model.config.gated:
+                expected[f"{inside}.wi_0.weight"], expected[f"{inside}.wi_1.weight"] = (
+                    block.feed_forward.gate_up.weight.split(FF))
+            else:
+                expected[f"{inside}.wi.weight"] = block.feed_forward.up.weight
+            expected[f"{inside}.wo.weight"] = block.feed_forward.down.weight
+            expected[f"{at}.{last}.layer_norm.weight"] = block.feed_forward_norm.weight
+    return expected
+
+
+@t5_version
+def test_what_a_t5_file_holds(tmp_path, version):
+    model = random_t5(version)
+    model.save_pretrained(tmp_path)
+    came, expected = stored(tmp_path), published_t5(model)
+    assert came.keys() == expected.keys(), f"one side alone has {sorted(came.keys() ^ expected.keys())[:5]}"
+    for name, tensor in expected.items():
+        assert came[name].equal(tensor), f"{name}; likely mistake: q, k, v or wi_0, wi_1 in another order"
+
+
+@t5_version
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_t5_file_is_read(tmp_path, version, pickled):
+    model = random_t5(version)
+    model.save_pretrained(tmp_path)  # for config.json
+    store(tmp_path, {name: tensor.detach().clone() for name, tensor in published_t5(model).items()}, pickled)
+    came = T5.from_pretrained(tmp_path)
+    assert came.config == T5S[version], f"expected {T5S[version]}, came {came.config}"
+    assert not came.training, "a model that was read must have its dropout off, or its answers are random"
+    same(model, came)
+    assert (came.head.weight is came.token.weight) == (version == "v1.0"), "v1.0 has one matrix for both"
+
+
+@t5_version
+def test_config_json_of_a_t5(tmp_path, version):
+    random_t5(version).save_pretrained(tmp_path)
+    came = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    expected = {
+        "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": V, "d_model": D, "d_kv": 5,
+        "d_ff": FF, "num_layers": 2, "num_decoder_layers": 11, "num_heads": 3, "relative_attention_num_buckets": 6,
+        "relative_attention_max_distance": 9, "dropout_rate": 0.25, "layer_norm_epsilon": 1e-5, "pad_token_id": 2,
+        "eos_token_id": 3, "decoder_start_token_id": 4,
+        "feed_forward_proj": {"v1.0": "relu", "v1.1": "gated-gelu"}[version],
+        "scale_decoder_outputs": version == "v1.0", "tie_word_embeddings": version == "v1.0",
+    }  # fmt: skip
+    assert came == expected
+
+
+def test_views_of_a_t5_share_the_memory_of_the_model():
+    model = random_t5("v1.1")
+    for view in hub.views(model, T5_LAYOUT).values():
+        view.fill_(7.0)
+    wrong = [name for name, parameter in model.named_parameters() if not (parameter == 7).all()]
+    assert not wrong, f"writing into the views did not reach {wrong}; likely mistake: a view is a copy"
+
+
+def test_the_head_of_a_t5(tmp_path):
+    """In the file or not; equal to the embeddings or not."""
+    head = {"lm_head.weight": torch.randn(V, D)}
+    for version in T5S:
+        random_t5(version).save_pretrained(tmp_path / version)
+        tensors = stored(tmp_path / version)
+        tensors.pop("lm_head.weight", None)
+        shared = tensors["shared.weight"]
+        for case, more, expected in (("absent", {}, shared), ("repeated", {"lm_head.weight": shared.clone()}, shared),
+                                     ("of its own", head, head["lm_head.weight"])):
+            store(tmp_path / version, tensors | more)
+            if version == "v1.0" and case == "of its own":
+                refused(tmp_path / version, "lm_head.weight differs from shared.weight", model_class=T5)
+                continue
+            came = T5.from_pretrained(tmp_path / version)
+            assert came.head.weight.equal(expected), f"{version}, {case}: expected another head"
+            assert came.token.weight.equal(shared), f"{version}, {case}: the embeddings are their own"
+            assert (came.head.weight is came.token.weight) == (version == "v1.0"), f"{version}, {case}: the tie"
+
+
+def test_what_says_whether_a_t5_is_tied(tmp_path):
+    """transformers 5 has a word of its own for it, which goes before; older files have one, or none."""
+    random_t5("v1.1").save_pretrained(tmp_path / "v1.1")
+    random_t5("v1.0").save_pretrained(tmp_path / "v1.0")
+    for version, words in (("v1.1", {"scale_decoder_outputs": False, "tie_word_embeddings": True}),
+                           ("v1.1", {"tie_word_embeddings": False}), ("v1.0", {"tie_word_embeddings": True}),
+                           ("v1.0", {"scale_decoder_outputs": True, "tie_word_embeddings": True}), ("v1.0", {})):
+        path = tmp_path / version / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config = {name: x for name, x in config.items() if name not in ("scale_decoder_outputs", "tie_word_embeddings")}
+        path.write_text(json.dumps(config | words), encoding="utf-8")
+        assert T5.from_pretrained(tmp_path / version).config == T5S[version], f"{words} is {version}"
+
+
+def test_a_t5_is_no_bert_and_no_mt5(folder, tmp_path):
+    refused(folder, "says model_type = 'bert'; this T5ForConditionalGeneration has 't5' only", model_class=T5)
+    random_t5("v1.0").save_pretrained(tmp_path / "t5")
+    refused(tmp_path / "t5", "says model_type = 't5'; this BertForPreTraining has 'bert' only")
+    change_config(tmp_path / "t5", model_type="mt5")
+    refused(tmp_path / "t5", "says model_type = 'mt5'", model_class=T5)

@@ -5,7 +5,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from common.layers import GatedFeedForward, RMSNorm, Stacked
+from common.layers import FeedForward, GatedFeedForward, RMSNorm, Stacked
 from tests.explain import close, equal, same
 
 B, T, D, D_FF = 2, 3, 6, 10
@@ -115,3 +115,78 @@ def test_stacked_is_several_maps_side_by_side(bias):
                 p.copy_(getattr(stacked, name)[start:start + width])
         close(came, alone(x), f"rows {start} to {start + width} are a map by themselves")
         start += width
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_some_parts_of_a_stack_are_asked_alone(bias):
+    stacked, parts = Stacked(D, (4, 2, 3), bias=bias), (4, 2, 3)
+    x = torch.randn(B, T, D)
+    whole = stacked(x).split(parts, dim=-1)
+    for first, end in ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3)):
+        close(stacked.some(x, first, end), torch.cat(whole[first:end], dim=-1),
+              f"some(x, {first}, {end}) is parts {first} to {end - 1}, with their biases, side by side")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_parts_that_are_not_asked_get_no_gradient(bias):
+    stacked, at = Stacked(D, (4, 2, 3), bias=bias), torch.randn(B, T, 5)
+    x = torch.randn(B, T, D, requires_grad=True)
+    wanted = (x, *stacked.parameters())
+    came = torch.autograd.grad((stacked.some(x, 1, 3) * at).sum(), wanted)
+    expected = torch.autograd.grad((stacked(x)[..., 4:] * at).sum(), wanted)
+    for name, a, b in zip(("x", "weight", "bias"), came, expected):
+        close(a, b, f"gradient of {name}")
+    same(came[1][:4], torch.zeros(4, D), "rows of part 0 were not asked")
+
+
+# ------------------------------------------------ dropout inside a feed-forward network
+
+
+def networks(dropout: float) -> dict[str, nn.Module]:
+    """Both kinds, D wide inside, with the last map the identity: what comes out is the inner values."""
+    made = {"plain": FeedForward(D, D, F.gelu, dropout=dropout), "gated": GatedFeedForward(D, D, F.gelu, dropout)}
+    for network in made.values():
+        with torch.no_grad():
+            network.down.weight.copy_(torch.eye(D))
+            if network.down.bias is not None:
+                network.down.bias.zero_()
+    return made
+
+
+@pytest.mark.parametrize("kind", ["plain", "gated"])
+def test_dropout_drops_inner_values(kind):
+    network, x = networks(0.25)[kind], torch.randn(200, D)
+    sure = network.eval()(x)
+    came = network.train()(x)
+    kept = came != 0
+    close(came[kept], sure[kept] / 0.75, "a value is dropped after the activation, once, or divided by 1 - p, so that "
+                                         "the mean stays")
+    share = kept.float().mean().item()
+    assert abs(share - 0.75) < 5 * (0.25 * 0.75 / kept.numel()) ** 0.5, f"expected 75 % kept, came {share:.1%}"
+
+
+@pytest.mark.parametrize("make", [FeedForward, GatedFeedForward], ids=["plain", "gated"])
+def test_dropout_is_before_the_last_map(make):
+    network, x = make(D, 1, F.gelu, dropout=0.5), torch.randn(50, D)  # one inner value: it goes, or all of it stays
+    bias = network.down.bias if make is FeedForward else 0
+    sure = network.eval()(x) - bias
+    came = network.train()(x) - bias
+    dropped = came.abs().amax(-1) < 1e-7
+    close(came[~dropped], 2 * sure[~dropped], "what comes out of the last map is not dropped, nor is its bias")
+    assert 0 < dropped.sum() < 50, f"expected about half of 50 inner values dropped, came {dropped.sum()}"
+
+
+@pytest.mark.parametrize("network", [FeedForward(D, D_FF, F.gelu), GatedFeedForward(D, D_FF, F.gelu)],
+                         ids=["plain", "gated"])
+def test_without_a_rate_nothing_is_dropped(network):
+    x = torch.randn(B, T, D)
+    same(network.train()(x), network.eval()(x), "dropout is 0 when not given, as in BERT, GPT and LLaMA")
+
+
+def test_plain_feed_forward_with_and_without_biases():
+    for bias in (True, False):
+        network, x = FeedForward(D, D_FF, F.gelu, bias=bias), torch.randn(B, T, D)
+        names = [name for name, _ in network.named_parameters()]
+        equal(names, [f"{part}.{kind}" for part in ("up", "down") for kind in ("weight", "bias")[:1 + bias]], "bias")
+        inner = F.gelu(x @ network.up.weight.T + (network.up.bias if bias else 0))
+        close(network(x), inner @ network.down.weight.T + (network.down.bias if bias else 0), "act(x W₁ + b₁) W₂ + b₂")

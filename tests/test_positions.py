@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from common.positions import Rotary, sinusoidal
+from common.positions import RelativeBias, Rotary, relative_bucket, sinusoidal
 from tests.explain import close, equal, same
 from tests.oracle import oracle
 
@@ -138,3 +138,112 @@ def test_rotary_follows_the_model():
 def test_rotary_refuses_a_width_that_has_no_pairs(d_head):
     with pytest.raises(ValueError, match=str(d_head)):
         Rotary(d_head, MAX)
+
+
+# ------------------------------------------------ buckets of distances
+
+# the published sizes, 32 buckets up to distance 128: the first distance of each bucket
+ONE_WAY = [*range(16), 16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]  # 16 * 8^(i/16) from 16 on
+BOTH_WAYS = [*range(8), 8, 12, 16, 23, 32, 46, 64, 91]  # 8 * 16^(i/8) from 8 on; keys behind: 16 buckets later
+
+
+def buckets(distances, *sizes, both_directions: bool) -> list[int]:
+    return relative_bucket(torch.tensor(list(distances)), *sizes, both_directions).tolist()
+
+
+def test_buckets_of_one_direction_by_hand():
+    expected = [sum(first <= d for first in ONE_WAY) - 1 for d in range(300)]
+    equal(buckets((-d for d in range(300)), 32, 128, both_directions=False), expected,
+          "distances 0 to 15 one by one, then wider and wider, and from 113 on all in the last")
+    equal(buckets([1, 2, 15, 16, 128, 999], 32, 128, both_directions=False), [0] * 6, "the future: bucket 0")
+
+
+def test_buckets_of_both_directions_by_hand():
+    expected = [sum(first <= d for first in BOTH_WAYS) - 1 for d in range(300)]
+    equal(buckets((-d for d in range(300)), 32, 128, both_directions=True), expected,
+          "keys before the query: 16 buckets, 8 of them for one distance each")
+    equal(buckets(range(1, 300), 32, 128, both_directions=True), [16 + b for b in expected[1:]],
+          "keys behind the query: distance = key minus query > 0, the second half of the buckets")
+    equal(buckets([0], 32, 128, both_directions=True), [0], "a token and itself: bucket 0, and 16 is for nobody")
+
+
+def test_a_small_table_by_hand():
+    # 8 buckets up to 16: one way 0 1 2 3 | 4, 6, 8, 12 and on (4 * 4^(i/4)); both ways 0 1 | 2, 6 (2 * 8^(i/2))
+    equal(buckets(range(-20, 3), 8, 16, both_directions=False),
+          [7] * 9 + [6] * 4 + [5] * 2 + [4] * 2 + [3, 2, 1, 0, 0, 0], "one direction, from -20 to 2")
+    equal(buckets(range(-8, 9), 8, 16, both_directions=True),
+          [3] * 3 + [2] * 4 + [1, 0, 5] + [6] * 4 + [7] * 3, "both directions, from -8 to 8")
+
+
+@pytest.mark.parametrize("both_directions", [False, True])
+@pytest.mark.parametrize("sizes", [(32, 128), (8, 16), (16, 64), (64, 256), (32, 1_000), (12, 50), (4, 7)], ids=str)
+def test_buckets_equal_transformers(sizes, both_directions):
+    theirs = oracle("transformers").models.t5.modeling_t5.T5Attention._relative_position_bucket
+    distance = torch.arange(-600, 601)
+    expected = theirs(distance, both_directions, *sizes)
+    equal(buckets(range(-600, 601), *sizes, both_directions=both_directions), expected.tolist(),
+          "the same buckets, with the same roundings where a distance is the first of its bucket")
+    same(relative_bucket(distance[1:].view(3, -1), *sizes, both_directions), expected[1:].view(3, -1), "any shape")
+
+
+@pytest.mark.parametrize("both_directions", [False, True])
+def test_buckets_are_all_used_in_order(both_directions):
+    came = buckets(range(-500, 501), 32, 128, both_directions=both_directions)
+    past, future = came[500::-1], came[501:]
+    equal(past, sorted(past), "farther away, never in an earlier bucket")
+    equal(set(past), set(range(16 if both_directions else 32)), "no bucket is left empty")
+    equal(set(future), set(range(17, 32)) if both_directions else {0}, "keys behind the query")
+
+
+# ------------------------------------------------ the bias of distances
+
+
+def test_relative_bias_by_hand():
+    bias = RelativeBias(n_heads=2, n_buckets=8, max_distance=16, both_directions=True)
+    with torch.no_grad():
+        bias.table.weight.copy_(torch.stack([torch.arange(8.0), -torch.arange(8.0)], dim=1))  # head 0: b; head 1: -b
+    expected = torch.tensor([[0.0, 5, 6, 6], [1, 0, 5, 6], [2, 1, 0, 5]])  # queries at 0, 1, 2; keys at 0 to 3
+    same(bias(torch.arange(3).unsqueeze(0), 4), torch.stack([expected, -expected])[None],
+         "(1, H, T, S): row the query, column the key, by the bucket of key minus query; each head has its own column")
+
+
+@pytest.mark.parametrize("both_directions", [False, True])
+def test_relative_bias_looks_every_distance_up(both_directions):
+    bias = RelativeBias(H, 32, 128, both_directions)
+    queries = torch.tensor([[0, 1, 2, 3], [400, 7, 130, 399]])  # far beyond max_distance, each row its own
+    came = bias(queries, 401)
+    equal(tuple(came.shape), (2, H, 4, 401), "one bias a row where the positions differ by row")
+    for row in range(2):
+        for t, query in enumerate(queries[row].tolist()):
+            bucket = relative_bucket(torch.arange(401) - query, 32, 128, both_directions)
+            same(came[row, :, t], bias.table.weight[bucket].T, f"row {row}: the query at {query}, the keys at 0 to 400")
+
+
+@pytest.mark.parametrize("both_directions", [False, True])
+def test_relative_bias_equals_transformers(both_directions):
+    transformers = oracle("transformers")
+    config = transformers.T5Config(num_heads=H, d_kv=4, d_model=12, is_decoder=not both_directions,
+                                   relative_attention_num_buckets=12, relative_attention_max_distance=30)
+    theirs = transformers.models.t5.modeling_t5.T5Attention(config, has_relative_attention_bias=True, layer_idx=0)
+    ours = RelativeBias(H, 12, 30, both_directions)
+    ours.table.load_state_dict(theirs.relative_attention_bias.state_dict())
+    for t, s, past in ((50, 50, 0), (1, 50, 49), (3, 40, 37), (7, 7, 0)):
+        same(ours(torch.arange(past, past + t).unsqueeze(0), s), theirs.compute_bias(t, s, past_seen_tokens=past),
+             f"{t} queries behind {past} tokens, {s} keys")
+
+
+def test_relative_bias_learns_its_table_and_saves_nothing_else():
+    bias = RelativeBias(H, 8, 16, both_directions=False)
+    equal({name: tuple(x.shape) for name, x in bias.state_dict().items()}, {"table.weight": (8, H)},
+          "one number for each bucket and head; what is computed stays out of checkpoints: persistent=False")
+    bias(torch.arange(6).unsqueeze(0), 6).sum().backward()
+    # six queries, six keys: bucket 0 for 6 tokens and 15 of their future; 5, 4, 3 pairs; those 4 and 5 apart share one
+    same(bias.table.weight.grad, torch.tensor([21.0, 5, 4, 3, 3, 0, 0, 0])[:, None].expand(8, H),
+         "the gradient of a number is how often it was looked up")
+
+
+def test_relative_bias_follows_the_model():
+    bias, places = RelativeBias(H, 8, 16, both_directions=True).to("meta"), torch.arange(5, device="meta")
+    equal(bias(places.unsqueeze(0), 5).device.type, "meta", "buckets are worked out where the positions are")
+    bias = RelativeBias(H, 8, 16, both_directions=True).bfloat16()
+    equal(bias(torch.arange(5).unsqueeze(0), 5).dtype, torch.bfloat16, "the type of the table")

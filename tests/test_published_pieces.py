@@ -51,6 +51,17 @@ def test_control_symbols_show_nothing(pieces):
     equal(pieces.decode([]), "", "no tokens, no text")
 
 
+@pytest.mark.parametrize(("text", "parts"), [
+    ("Once upon <X>a time, <Y>girl", ["Once upon", "<X>", "a time,", "<Y>", "girl"]), ("<Y>a", ["<Y>", "a"]),
+    ("a <X>", ["a", "<X>"]), ("a  <X><Y>", ["a", "<X>", "<Y>"]), ("나는 <X>간다", ["나는", "<X>", "간다"]),
+    (" no mark ", [" no mark "]), ("", [])])
+def test_each_mark_becomes_its_number(pieces, library, text, parts):
+    marks = {"<X>": 600, "<Y>": 599}
+    expected = [i for part in parts for i in ([marks[part]] if part in marks else library.encode(part))]
+    equal(pieces.encode_with(text, marks), expected, "between the marks the pieces of the library; the blanks before a "
+          "mark are dropped")
+
+
 def test_any_other_sentencepiece_model_opens(tmp_path):
     tiny.tokenizer().save(tmp_path / "tokenizer.model")
     pieces = PublishedPieces(tmp_path / "tokenizer.model")

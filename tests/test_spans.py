@@ -9,7 +9,7 @@ import pytest
 
 from common.batches import random_state
 from common.command import UserError
-from minit5.spans import Span, answers, corrupt, count_spans, divide, draw_spans, reassemble
+from minit5.spans import Span, corrupt, count_spans, divide, draw_spans, reassemble, spans_of
 from tests.explain import equal
 from tests.test_masking import within_five_sigma
 
@@ -160,7 +160,7 @@ def ways(length: int, n_out: int, n_spans: int, out: int | None = None) -> int:
     (40, 0.15, 3.0, range(40)), (30, 0.5, 2.0, range(30)), (25, 0.4, 1.0, range(25)),
     (128, 0.15, 3.0, [0, 1, 2, 10, 64, 126, 127])])
 def test_each_place_is_taken_out_as_often_as_counting_says(length, noise, mean_span, places):
-    """Inside a text all places come out equally often; towards the ends less often, since no span begins outside."""
+    """Far from the ends all alike; the first and the last place with k / (left + 1), 5 % and not 15 % in a window."""
     n_out, k = count_spans(length, noise, mean_span)
     left, every = length - n_out, ways(length, n_out, k)
     equal(every, comb(n_out - 1, k - 1) * comb(left + 1, k), "ways to divide what is out, and to place the spans")
@@ -283,7 +283,7 @@ def test_as_many_sentinels_as_spans_and_one():
     ("<Y> last <X> for", {"<X>": "for", "<Y>": "last"}, "in any order"),
     ("for inviting", {}, "no sentinel, no span"), ("", {}, "nothing at all")])
 def test_spans_by_their_sentinels(written, expected, mistake):
-    equal(answers(words(written), ["<X>", "<Y>", "<Z>"]), {x: words(span) for x, span in expected.items()}, mistake)
+    equal(spans_of(words(written), ["<X>", "<Y>", "<Z>"]), {x: words(span) for x, span in expected.items()}, mistake)
 
 
 @pytest.mark.parametrize(("written", "expected"), [

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.command import UserError
-from common.tokenizer import SPECIAL, Tokenizer
+from common.tokenizer import SPECIAL, Tokenizer, split_at
 from tests.explain import equal
 
 VOCAB = 400
@@ -130,6 +130,48 @@ def test_mask_in_a_text_takes_the_place_of_a_word(tokenizer, text, before, after
 def test_a_text_without_mask_is_encoded_as_ever(tokenizer):
     for text in ("", "  the cat ", "▁", "[mask]"):
         equal(tokenizer.encode_masked(text), tokenizer.encode(text), "only [MASK] is special")
+
+
+# ---- a text with marks in it
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("Thank you <X> me to", ["Thank you", "<X>", " me to"]), ("<X>", ["", "<X>", ""]), ("no mark", ["no mark"]),
+    ("", [""]), ("a<X>b<Y>c", ["a", "<X>", "b", "<Y>", "c"]), ("<Y> <X><X>", ["", "<Y>", "", "<X>", "", "<X>", ""]),
+    ("  a  <X>  b  ", ["  a", "<X>", "  b  "]), ("a \n\t<X>\nb", ["a", "<X>", "\nb"]),
+    ("나는 <Y> 간다", ["나는", "<Y>", " 간다"]), ("<x> <X", ["<x> <X"])])
+def test_a_text_is_split_at_its_marks(text, expected):
+    equal(split_at(text, ["<X>", "<Y>"]), expected, "text and marks by turns, and the blanks before a mark are dropped")
+
+
+@pytest.mark.parametrize("mark", ["[MASK]", "a.c", "(x|y)", "^$", "\\d", "*"])
+def test_a_mark_is_no_pattern(mark):
+    equal(split_at(f"abc d {mark} 7", [mark]), ["abc d", mark, " 7"], "re.escape: [MASK] is not one of M, A, S, K")
+
+
+def test_each_mark_becomes_its_number(tokenizer):
+    the_cat, saw, mouse = tokenizer.encode("the cat"), tokenizer.encode("saw"), tokenizer.encode("the mouse.")
+    marks = {"<X>": 1000, "<Y>": 999}
+    for text, expected in (("the cat <X> saw <Y> the mouse.", [*the_cat, 1000, *saw, 999, *mouse]),
+                           ("the cat<X> saw", [*the_cat, 1000, *saw]), ("the cat", the_cat), ("", []),
+                           ("<Y> <X> saw", [999, 1000, *saw]), ("the cat <X>", [*the_cat, 1000]), ("<X>", [1000]),
+                           ("<X><X> the mouse.", [1000, 1000, *mouse])):
+        equal(tokenizer.encode_with(text, marks), expected, f"{text!r}: a word behind a mark is the same pieces as "
+              "anywhere else, and no lone ▁ stands before a mark")
+
+
+def test_letters_joined_to_a_mark_begin_no_word(tokenizer):
+    ids = tokenizer.encode_with("the cat<X>cat", {"<X>": 1000})
+    behind = ids[ids.index(1000) + 1:]
+    equal("".join(tokenizer.piece(i) for i in behind), "cat", "no blank stood there, so none comes into the pieces")
+    equal(tokenizer.decode(behind), "cat", "and it comes back")
+
+
+@pytest.mark.parametrize(("before", "after"), [("a ▁", "▁ b"), ("뷁", "뷁"), ("[MASK]", "</s>"), ("  two", "blanks  ")])
+def test_around_a_mark_all_else_is_text(tokenizer, before, after):
+    ids = tokenizer.encode_with(f"{before}<X>{after}", {"<X>": 1000})
+    equal([tokenizer.decode(part) for part in (ids[:ids.index(1000)], ids[ids.index(1000) + 1:])], [before, after],
+          "a ▁ of the text, letters never seen, names of special tokens, blanks: spelled out as ever")
 
 
 # ---- training, saving, loading

@@ -1,5 +1,6 @@
 """A text and a run that are small enough for tests: a training run of about half a second."""
 
+import math
 import os
 import random
 import signal
@@ -24,6 +25,10 @@ V = 312  # pieces of the tiny vocabulary: 7 special ones, 256 bytes, 49 more
 FLAGS = ("--vocab-size", str(V), "--d-model", "24", "--n-layers", "2", "--n-heads", "3", "--d-ff", "40", "--max-len",
          "20", "--batch-size", "5", "--steps", "8", "--eval-every", "3", "--warmup", "2", "--corpus", "my.txt")
 GPT_FLAGS = FLAGS  # the same sizes
+T5_FLAGS = tuple("--length" if flag == "--max-len" else flag for flag in FLAGS)
+TASK_FLAGS = ("--vocab-size", "300", "--d-model", "32", "--n-layers", "1", "--n-heads", "2", "--d-ff", "40",
+              "--batch-size", "16", "--steps", "40", "--eval-every", "20", "--warmup", "5", "--muon-lr", "0.02",
+              "--adam-lr", "0.02", "--dropout", "0", "--max-target", "8", "--tasks", "my.tsv")
 
 
 def documents(n: int, paragraphs: int = 4, words: int = 12, seed: int = 1) -> list[list[str]]:
@@ -35,6 +40,19 @@ def documents(n: int, paragraphs: int = 4, words: int = 12, seed: int = 1) -> li
 def text(docs: list[list[str]]) -> str:
     """As a text file has them: a paragraph a line, a blank line between documents."""
     return "\n\n".join("\n".join(document) for document in docs) + "\n"
+
+
+def tasks(n: int = 120) -> str:
+    """A file of two tasks: which animal, and which place, each of n sentences names. Only the prefix tells them apart.
+    """
+    draw, sentences = random.Random(1), {}
+    while len(sentences) < n:
+        animal, place = draw.choice(["dog", "cat", "bird"]), draw.choice(["house", "river", "tree"])
+        words = [animal, place, *draw.sample(SOME_WORDS.split()[6:14], 4)]
+        draw.shuffle(words)
+        sentences[" ".join(words)] = animal, place
+    return "".join(f"animal\t{sentence}\t{animal}\nplace\t{sentence}\t{place}\n"
+                   for sentence, (animal, place) in sentences.items())
 
 
 @cache
@@ -59,6 +77,39 @@ def train_gpt(*flags: str, curve: bool = False) -> None:
     from minigpt import train as command
 
     _train(command, [*GPT_FLAGS, *flags], curve)
+
+
+def train_t5(*flags: str, curve: bool = False) -> None:
+    """As `train`, for minit5.pretrain."""
+    from minit5 import pretrain as command
+
+    _train(command, [*T5_FLAGS, *flags], curve)
+
+
+def teach_t5(*flags: str, curve: bool = False) -> None:
+    """As `train`, for minit5.finetune, on my.tsv: in a second it learns both tasks."""
+    from minit5 import finetune as command
+
+    if not Path("my.tsv").exists():
+        Path("my.tsv").write_text(tasks(), encoding="utf-8")
+    _train(command, [*TASK_FLAGS, *flags], curve)
+
+
+def t5_that_writes(after: dict[int, dict[int, float]], vocab_size: int, eos_id: int):
+    """A T5 that writes token j behind token i with probability after[i][j], whatever it reads; it begins behind 0."""
+    from minit5 import T5, T5Config
+
+    model = T5(T5Config(vocab_size, vocab_size, d_head=1, d_ff=1, n_layers=1, n_heads=1, dropout=0.0, norm_eps=0.0,
+                        gated=True, tied=False, eos_id=eos_id)).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.fill_(0.0 if ".blocks." in name and "norm" not in name else 1.0)  # no block adds anything to its input
+        model.token.weight.copy_(torch.eye(vocab_size))  # what is left of token i in the end: √V in its own place
+        model.head.weight.fill_(-99.0)
+        for i, probabilities in after.items():
+            for j, p in probabilities.items():
+                model.head.weight[j, i] = math.log(p) / math.sqrt(vocab_size)
+    return model
 
 
 def _train(command, argv: list[str], curve: bool) -> None:
@@ -88,6 +139,11 @@ def press_ctrl_c_gpt(step: int, monkeypatch, times: int = 1) -> None:
     from minigpt import train as command
 
     _press_ctrl_c(step, monkeypatch, times, command, "next_token_loss")
+
+
+def press_ctrl_c_t5(step: int, monkeypatch, command, times: int = 1) -> None:
+    """As `press_ctrl_c`, in minit5.pretrain or minit5.finetune."""
+    _press_ctrl_c(step, monkeypatch, times, command, "target_loss")
 
 
 def _press_ctrl_c(step: int, monkeypatch, times: int, command, name: str) -> None:
