@@ -67,11 +67,13 @@ class Muon(torch.optim.Optimizer):
     lr: the size of a step, as the root mean square of the change of one weight divided by 0.2 (Liu et al. 2025,
     arXiv:2502.16982, eq. 4: so AdamW's learning rates carry over). Matrices of one shape are stacked and orthogonalised
     together in float32: on a CPU torch.optim.Muon, one matrix at a time in bfloat16, takes three times as long.
+    smaller: for a matrix some of whose rows are smaller by nature, (rows, 1) numbers that make their steps smaller too.
     """
 
-    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95,
-                 weight_decay: float = 0.0) -> None:
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0,
+                 smaller: dict[nn.Parameter, Tensor] | None = None) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.smaller = smaller or {}
 
     @torch.no_grad()
     def step(self) -> None:
@@ -88,6 +90,7 @@ class Muon(torch.optim.Optimizer):
         velocity = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
         torch._foreach_lerp_(velocity, grads, 1 - group["momentum"])
         ahead = torch._foreach_lerp(grads, velocity, group["momentum"])  # Nesterov: look where momentum leads
-        updates = orthogonalise(torch.stack(ahead))
+        updates = orthogonalise(torch.stack(ahead)).unbind()
+        updates = [u * self.smaller[p] if p in self.smaller else u for p, u in zip(params, updates)]
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(params, list(updates.unbind()), alpha=-group["lr"] * scale)
+        torch._foreach_add_(params, updates, alpha=-group["lr"] * scale)

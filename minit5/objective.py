@@ -59,15 +59,19 @@ class SpanBatches:
     """Batches of a text with spans taken out: batches(t) is the t-th one, a pure function of the seed and t."""
 
     def __init__(self, tokens: Tensor, vocabulary: SentinelVocabulary, length: int, batch_size: int, noise: float,
-                 mean_span: float, seed: int) -> None:
-        """length: the tokens of a window, from which spans are taken; UserError for a text that is too short."""
+                 mean_span: float, seed: int, settled: int | None = None) -> None:
+        """length: the tokens of a window, from which spans are taken; UserError for a text that is too short.
+
+        settled: from this batch on the noise is NOISE.
+        """
         self.windows = TokenWindows(tokens, length, batch_size, seed)
         self.vocabulary, self.noise, self.mean_span, self.seed = vocabulary, noise, mean_span, seed
+        self.settled = settled
 
     def __call__(self, t: int) -> dict[str, Tensor]:
         rng = random_state(self.seed, t, 1)  # (seed, epoch) draws the windows; without the 1 batch 0 would share them
-        v = self.vocabulary
-        pairs = [corrupt(row, draw_spans(len(row), self.noise, self.mean_span, rng), v.sentinels, v.eos_id)
+        v, noise = self.vocabulary, self.noise if self.settled is None or t < self.settled else NOISE
+        pairs = [corrupt(row, draw_spans(len(row), noise, self.mean_span, rng), v.sentinels, v.eos_id)
                  for row in self.windows(t).tolist()]
         return collate(pairs, v.start_id, v.pad_id)
 

@@ -25,6 +25,7 @@ from minit5.model import T5, T5Config
 from minit5.objective import SpanBatches, evaluate, held_out_pairs, target_loss
 from minit5.pretrained import open_vocabulary, publish, save_description
 from minit5.recipe import T5RunConfig, optimizers
+from minit5.start import counted_start
 from minit5.vocabulary import SentinelVocabulary
 
 MODULE = "minit5.pretrain"
@@ -41,8 +42,15 @@ class PretrainConfig(T5RunConfig):
     name: str = option("minit5", "the run is kept in the folder runs/NAME")
     corpus: str | None = option(None, "UTF-8 text file, a blank line between documents (default: documentation corpus)")
     length: int = option(128, "tokens of a window of text, from which spans are taken out", low=4)
-    noise: float = option(0.15, "share of the tokens taken out in training; the paper's too", low=0.01, high=0.9)
+    start: str = option("counted", "weights to begin with: counted (see minit5/start.py) or random, as in the paper")
+    noise: float = option(0.5, "share of the tokens taken out in training; the paper has 0.15", low=0.01, high=0.9)
+    settle: float = option(0.3, "share of the steps, at the end, with the paper's noise", low=0, high=1)
     mean_span: float = option(3.0, "tokens of a span in training, on average; the paper's too", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start not in ("counted", "random"):
+            raise UserError(f"start = {self.start} should be counted or random")
 
 
 @command
@@ -57,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
                        for documents in (corpus.train, corpus.held_out))
     print(f"corpus: {corpus.describe()}, {len(train):,} + {len(held_out):,} pieces")
     batches = SpanBatches(train, vocabulary, config.length, config.batch_size, config.noise, config.mean_span,
-                          config.seed)
+                          config.seed, settled=round((1 - config.settle) * config.steps) * config.accumulate)
     questions = held_out_pairs(held_out, vocabulary, config.length)
     if not questions:
         raise UserError("the text is too short: nothing is left to hold out")
@@ -70,6 +78,9 @@ def main(argv: list[str] | None = None) -> None:
     to_beat = unigram(held_out_pairs(train, vocabulary, config.length), questions, vocabulary)
     if not config.resume:
         report_first_loss("random weights", model, batches)
+        if config.start == "counted":
+            counted_start(model, batches, vocabulary)
+            report_first_loss("counted start", model, batches)
     model.to(choose_device())
 
     run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more

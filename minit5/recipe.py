@@ -3,12 +3,17 @@
 The model is a T5 of version 1.1: gated GELU, a head of its own, no dropout in pre-training. It learns as the other two
 models do here: Muon moves the matrices between hidden states, AdamW the rest (the paper has Adafactor), the learning
 rate falls to 0 in a straight line (the paper: 1 / √step), and matrices are multiplied in bfloat16 where the CPU has it.
+
+One thing is T5's own. Its scores are not divided by √d_head; the query matrices are smaller instead (minit5/model.py).
+Muon moves all numbers of a matrix alike, which would be eight times too far for queries: the scores explode. So their
+steps are smaller by √d_head as well. (The paper's Adafactor measures steps by the size of a matrix and needs no rule.)
 """
 
 from dataclasses import dataclass
 
 import torch
 
+from common.attention import Attention
 from common.command import UserError
 from common.config import option
 from common.optim import Muon, adamw, matrices_and_rest
@@ -48,5 +53,16 @@ class T5RunConfig(RunConfig):
 def optimizers(model: T5, config: T5RunConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices between hidden states and AdamW for the rest."""
     matrices, rest = matrices_and_rest(model, ".blocks.")
-    return [Muon(matrices, lr=config.muon_lr, momentum=0.85, weight_decay=0.3),
+    return [Muon(matrices, lr=config.muon_lr, momentum=0.85, weight_decay=0.3, smaller=query_steps(model)),
             adamw(rest, config.adam_lr, weight_decay=0.5)]
+
+
+def query_steps(model: T5) -> dict[torch.nn.Parameter, torch.Tensor]:
+    """For each matrix of stacked queries, keys and values, (rows, 1): 1 / √d_head for the queries, 1 for the others."""
+    steps = {}
+    for module in model.modules():
+        if isinstance(module, Attention):
+            queries, *others = module.qkv.parts
+            step = torch.cat([torch.full((queries, 1), module.d_head**-0.5), torch.ones(sum(others), 1)])
+            steps[module.qkv.weight] = step.to(module.qkv.weight.device)
+    return steps

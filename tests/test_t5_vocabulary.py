@@ -120,7 +120,8 @@ def test_a_sentinel_that_is_lacking(n, text, mark):
     with pytest.raises(UserError) as caught:
         SentinelVocabulary(tiny.tokenizer(), n).encode(text)
     line = str(caught.value)
-    assert mark in line and (f"<extra_id_{n - 1}>" if n else "none at all") in line and "\n" not in line, f"which, and how many: {line}"
+    last = f"<extra_id_{n - 1}>" if n else "none at all"
+    assert mark in line and last in line and "\n" not in line, f"which, and how many: {line}"
 
 
 def test_the_last_sentinel_of_few():
