@@ -183,10 +183,11 @@ def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tup
         fields["eos_id"] = ends[0]
     for ours, words in layout.words.items():
         known = {word: value for value, word in words.items()}
-        if ours in fields and fields[ours] not in known:
+        if ours not in fields:
+            continue
+        if not isinstance(fields[ours], str) or fields[ours] not in known:
             raise UserError(f"{path} says {theirs[ours]} = {fields[ours]!r}; known here are {', '.join(known)}")
-        if ours in fields:
-            fields[ours] = known[fields[ours]]
+        fields[ours] = known[fields[ours]]
     kinds = get_type_hints(config_class)
     for ours, value in fields.items():
         may_be_null = value is None and type(None) in get_args(kinds[ours])  # where None means something to us as well

@@ -49,12 +49,12 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     x = g.mT if g.shape[-2] > g.shape[-1] else g  # rows <= columns: X Xᵀ is the smaller one of the two products
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # now every singular value is at most 1
     gram = x @ x.mT
-    identity = total = torch.eye(gram.shape[-1], dtype=g.dtype, device=g.device).expand_as(gram)
-    for _ in range(steps):
-        # a I + b G + c G² for G = X Xᵀ; then G of the next X
+    identity = total = torch.eye(gram.shape[-1], dtype=g.dtype, device=g.device)
+    for step in range(steps):
+        # a I + b G + c G² for G = X Xᵀ; then G of the next X, if there is one
         factor = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) + 3.4445 * identity
-        total = factor @ total
-        gram = factor @ gram @ factor
+        total = factor @ total if step else factor
+        gram = factor @ gram @ factor if step < steps - 1 else gram
     x = total @ x
     return x.mT if g.shape[-2] > g.shape[-1] else x
 

@@ -16,7 +16,7 @@ from common.trainer import choose_device
 from minit5.pretrained import known_tasks, open_model
 from minit5.spans import reassemble, spans_of
 from minit5.vocabulary import SentinelVocabulary
-from minit5.writer import answer_by_beam
+from minit5.writer import answer, answer_by_beam
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class AnswerConfig:
     model: str | None = option(None, "folder of a run, or of a published T5 (default: the newest run)")
     max_new: int = option(64, "tokens to write at most", low=1)
     beams: int = option(1, "answers that are followed at once; 1 always takes the most probable token", low=1)
-    length_penalty: float = option(1.0, "above 0 longer answers, with several beams: score = log P / length^penalty")
+    length_penalty: float = option(1.0, "score of a beam = log P / length^length_penalty; 0 likes short answers",
+                                   low=0, high=10)
 
 
 @command
@@ -38,22 +39,31 @@ def main(argv: list[str] | None = None) -> None:
     config = from_dict(AnswerConfig, values, "command line")
     if not text.strip():
         raise UserError("the text is empty")
+    try:
+        text.encode()
+    except UnicodeError:
+        raise UserError("the text is not UTF-8") from None
     folder = Path(config.model) if config.model else newest_run("minit5")
     model, vocabulary = open_model(folder)
     source = vocabulary.encode(text)
     gaps = [token for token in source if token in vocabulary.sentinels]
     if not gaps:
         warn_of_unknown_task(text, known_tasks(folder), folder)
-    found = answer_by_beam(model.to(choose_device()), source, config.max_new, config.beams, config.length_penalty)
-    if gaps:
-        rows: dict[tuple[str, str], float] = {}
-        for score, new in found:  # answers that differ behind the last gap alone are one
-            rows.setdefault(filled(source, new, gaps, vocabulary), score)
-        print(table(["score", "gaps", "text"], [[f"{score:.2f}", *texts] for texts, score in rows.items()]))
-    elif config.beams == 1:
-        print(vocabulary.decode(found[0][1]))
+    model.to(choose_device())
+    if config.beams == 1:
+        found = [(None, answer(model, [source], config.max_new)[0])]
     else:
-        print(table(["score", "answer"], [[f"{score:.2f}", vocabulary.decode(new)] for score, new in found]))
+        found = answer_by_beam(model, source, config.max_new, config.beams, config.length_penalty)
+    scores: dict[tuple[str, ...], float | None] = {}  # by what the reader sees, the best one first
+    for score, new in found:
+        scores.setdefault(filled(source, new, gaps, vocabulary) if gaps else (vocabulary.decode(new),), score)
+    header = ["gaps", "text"] if gaps else ["answer"]
+    if config.beams > 1:
+        print(table(["score", *header], [[f"{score:.2f}", *texts] for texts, score in scores.items()]))
+    elif gaps:
+        print(table(header, list(scores)))
+    else:
+        print(*(text for [text] in scores))
 
 
 def filled(source: list[int], new: list[int], gaps: list[int], v: SentinelVocabulary) -> tuple[str, str]:

@@ -49,6 +49,8 @@ class FinetuneConfig(T5RunConfig):
     model: str | None = option(None, "folder to start from, which has its own sizes (default: random weights)")
     batch_size: int = option(64, "rows of a batch", low=1)
     dropout: float = option(0.1, "dropout", low=0, high=0.9)
+    muon_lr: float = option(0.003, "learning rate of Muon, for the matrices between hidden states", low=0)
+    adam_lr: float = option(0.002, "learning rate of AdamW, for embeddings, head, norms and relative positions", low=0)
     temperature: float = option(2.0, "how tasks are mixed: 1 by their sizes, higher more evenly", low=1)
     max_input: int = option(256, "tokens of an input at most", low=2)
     max_target: int = option(128, "tokens of a target at most; answers end there", low=2)
@@ -64,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
 
     train, held_out = split(read_examples(Path(config.tasks)))
     model, vocabulary = start(config, train)
-    pairs, questions = (encode(examples, vocabulary, config.max_input, config.max_target)
-                        for examples in (train, held_out))
+    encoded = encode(train + held_out, vocabulary, config.max_input, config.max_target)
+    pairs, questions = encoded[: len(train)], encoded[len(train) :]
     names = list(dict.fromkeys(e.task for e in train))
     sizes = [sum(e.task == name for e in train) for name in names]
     batches = Mixture([[pair for e, pair in zip(train, pairs) if e.task == name] for name in names], vocabulary,
@@ -78,8 +80,10 @@ def main(argv: list[str] | None = None) -> None:
     model.to(choose_device())
 
     run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more
-    save_description(run, model.config, vocabulary, names)
-    made_from = {"vocabulary": short_hash(vocabulary.pieces.model), "file of tasks": short_hash(repr(pairs).encode())}
+    if not config.resume:
+        save_description(run, model.config, vocabulary, names)
+    made_from = {"vocabulary": short_hash(vocabulary.pieces.model),
+                 "file of tasks": short_hash(repr([train, held_out]).encode())}
 
     def look(step: int) -> dict[str, float]:
         loss = held_out_loss(model, questions, vocabulary)

@@ -37,13 +37,13 @@ EXPECTED = (3.0, 3.4)
 class PretrainConfig(T5RunConfig):
     """Settings of `python -m minit5.pretrain`."""
 
-    steps: int = option(1500, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
-    eval_every: int = option(300, "steps between two evaluations; the run is saved at each", low=1)
+    steps: int = option(1250, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
+    eval_every: int = option(250, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minit5", "the run is kept in the folder runs/NAME")
     corpus: str | None = option(None, "UTF-8 text file, a blank line between documents (default: documentation corpus)")
     length: int = option(128, "tokens of a window of text, from which spans are taken out", low=4)
     start: str = option("counted", "weights to begin with: counted (see minit5/start.py) or random, as in the paper")
-    noise: float = option(0.5, "share of the tokens taken out in training; the paper has 0.15", low=0.01, high=0.9)
+    noise: float = option(0.4, "share of the tokens taken out in training; the paper has 0.15", low=0.01, high=0.9)
     settle: float = option(0.3, "share of the steps, at the end, with the paper's noise", low=0, high=1)
     mean_span: float = option(3.0, "tokens of a span in training, on average; the paper's too", low=1)
 
@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)  # numbers below 1e-38 make a CPU crawl, and mean nothing
 
     corpus = load_corpus(config.corpus)
+    if not corpus.train:
+        raise UserError("the text is one document, and one is held out; a blank line ends a document")
     vocabulary = new_vocabulary(config, [paragraph for document in corpus.train for paragraph in document])
     train, held_out = (torch.from_numpy(tokenize(documents, vocabulary.pieces).tokens)
                        for documents in (corpus.train, corpus.held_out))
@@ -72,8 +74,8 @@ def main(argv: list[str] | None = None) -> None:
 
     model = T5(config.sizes(vocabulary))
     print(f"model: T5 v1.1, {sum(p.numel() for p in model.parameters()):,} parameters, {config.n_layers} + "
-          f"{config.n_layers} blocks of width {config.d_model}, on {choose_device()} with {torch.get_num_threads()} "
-          f"threads, matrix products in "
+          f"{config.n_decoder_layers} blocks of width {config.d_model}, on {choose_device()} with "
+          f"{torch.get_num_threads()} threads, matrix products in "
           f"{'bfloat16' if has_bfloat16(choose_device(), config.precision) else 'float32'}")
     to_beat = unigram(held_out_pairs(train, vocabulary, config.length), questions, vocabulary)
     if not config.resume:
@@ -84,7 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     model.to(choose_device())
 
     run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more
-    save_description(run, model.config, vocabulary, tasks=[])
+    if not config.resume:
+        save_description(run, model.config, vocabulary, tasks=[])
     made_from = {"vocabulary": short_hash(vocabulary.pieces.model),
                  "text": short_hash(json.dumps([corpus.train, corpus.held_out]).encode())}
 
@@ -145,7 +148,7 @@ def finish(model: T5, vocabulary: SentinelVocabulary, config: PretrainConfig, ru
     which = [] if run.name == PretrainConfig().name else ["--model", run.as_posix()]
     gap = "Return the <extra_id_0> of the file."
     rows = [[shlex.join([python(), "-m", "minit5.answer", gap, *which]), "let this model fill a gap"],
-            [f"{python()} -m minit5.finetune pairs.tsv --model {shlex.quote(run.as_posix())}", "teach it your tasks"],
+            [f"{python()} -m minit5.finetune --tasks my.tsv --model {shlex.quote(run.as_posix())}", "teach it tasks"],
             [f"{python()} -m minit5.pretrain --corpus my.txt", "train on your own text"],
             [again(MODULE, run), "go on with a run that was stopped"]]
     rows += publish(model, vocabulary, run)

@@ -49,7 +49,15 @@ def open_vocabulary(directory: Path, config: T5Config) -> SentinelVocabulary:
 def known_tasks(directory: Path) -> list[str] | None:
     """The tasks that a run was taught: none after pre-training; None where nobody knows, as of a published T5."""
     path = directory / "tasks.json"
-    return json.loads(read_text(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        tasks = json.loads(read_text(path))
+    except ValueError:
+        tasks = None
+    if not isinstance(tasks, list):
+        raise UserError(f"{path} is damaged: it is no list of tasks")
+    return tasks
 
 
 def save_description(directory: Path, config: T5Config, vocabulary: SentinelVocabulary, tasks: list[str]) -> None:

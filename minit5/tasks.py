@@ -54,8 +54,8 @@ def read_examples(path: Path) -> list[Example]:
 def split(examples: Sequence[Example], one_in: int = 10) -> tuple[list[Example], list[Example]]:
     """To train on, and held out: of each task the inputs with the smallest hashes, one in ten, at least one.
 
-    An input that comes twice, or in several tasks with the same fate, stands on one side with all its targets.
-    UserError for a task with a single input: nothing would be left to learn from.
+    An input that comes twice, or in several tasks, stands on one side with all its targets.
+    UserError for a task that has nothing left to learn from.
     """
     def place(source: str) -> bytes:
         return hashlib.sha256(source.encode()).digest()
@@ -69,6 +69,9 @@ def split(examples: Sequence[Example], one_in: int = 10) -> tuple[list[Example],
             raise UserError(f'the task "{task}" has one input only: it needs one to learn from and one to hold out')
         held_out.update(sorted(sources, key=place)[: max(1, round(len(sources) / one_in))])
     train = [e for e in examples if e.source not in held_out]
+    if lost := inputs.keys() - {e.task for e in train}:
+        raise UserError(f'the task "{min(lost)}" has nothing to learn from: all of its inputs are held out, '
+                        "some with those of other tasks; give it more")
     return train, [e for e in examples if e.source in held_out]
 
 

@@ -20,6 +20,7 @@ class Writer(nn.Module):
         """UserError for an empty input, and a token outside the vocabulary."""
         super().__init__()
         self.model, self.config, self.head = model, model.config, model.head
+        self.training = model.training  # a new module is in training; writing puts the mode back that it finds here
         for ids in inputs:
             if not ids:
                 raise UserError("the input is empty: there is nothing to answer")

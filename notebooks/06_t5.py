@@ -31,7 +31,6 @@ import os
 import random
 import re
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -567,9 +566,10 @@ source(target_loss)
 # %%
 from minit5.recipe import T5RunConfig, optimizers
 
-config = T5RunConfig(steps=STEPS, d_model=64, n_layers=2, n_heads=4, d_ff=128)
+config = T5RunConfig(steps=STEPS, d_model=64, n_layers=2, n_decoder_layers=1, n_heads=4, d_ff=128, muon_lr=0.006,
+                     adam_lr=0.005)
 torch.manual_seed(0)
-model = T5(replace(config.sizes(vocabulary), n_decoder_layers=1))
+model = T5(config.sizes(vocabulary))
 with torch.no_grad():
     total, count = target_loss(model, first)["loss"]
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters; first loss {total / count:.2f}, "

@@ -111,7 +111,6 @@ def test_the_answers_of_beams_with_their_scores(writes, asks):
           "the plain logarithms prefer what is short")
 
 
-@pytest.mark.xfail(strict=True, reason="one beam goes on behind an end where more may have a better mean")
 def test_one_beam_always_takes_the_most_probable_token(writes, asks):
     [a], [b], [c] = ids("a"), ids("with"), ids("b")
     writes({0: {a: 1.0}, a: {EOS: 0.55, b: 0.45}, b: {c: 1.0}, c: {EOS: 1.0}})
@@ -121,7 +120,7 @@ def test_one_beam_always_takes_the_most_probable_token(writes, asks):
 def test_one_gap(writes, asks):
     writes(chain("<extra_id_0> with a <extra_id_1>"))
     out, err = asks("the <extra_id_0> sees a dog")
-    equal(out, table(["score", "gaps", "text"], [["0.00", "with a", "the with a sees a dog"]]) + "\n",
+    equal(out, table(["gaps", "text"], [["with a", "the with a sees a dog"]]) + "\n",
           "what fills the gap, and the whole text")
     equal(err, "", "no task is asked for, so nothing is to be warned of")
 
@@ -138,13 +137,13 @@ def test_one_gap(writes, asks):
 def test_each_gap_and_the_whole_text(writes, asks, written, gaps, text):
     writes(chain(written))
     [_, row] = asks("the <extra_id_0> sees <extra_id_1> dog")[0].splitlines()
-    equal(row.split(maxsplit=1)[1].split("  "), [gaps, text], "a gap that was not answered stays as it is")
+    equal(row.split("  "), [gaps, text], "a gap that was not answered stays as it is")
 
 
 def test_the_gaps_stand_in_the_order_of_the_text(writes, asks):
     writes(chain("<extra_id_0> a <extra_id_1> b"))
     out = asks("the <extra_id_1> sees <extra_id_0> dog and <extra_id_1>")[0]
-    equal(out.splitlines()[1], "0.00   b | a | b  the b sees a dog and b", "each by its number, as often as it comes")
+    equal(out.splitlines()[1], "b | a | b  the b sees a dog and b", "each by its number, as often as it comes")
 
 
 def test_answers_that_differ_behind_the_last_gap_are_one(writes, asks):
@@ -155,7 +154,6 @@ def test_answers_that_differ_behind_the_last_gap_are_one(writes, asks):
           "ln(.7 * .8) / 4 = -.14, ln(.3 * .8) / 4 = -.36; the two with something behind <extra_id_1> are left out")
 
 
-@pytest.mark.xfail(strict=True, reason="only answers with gaps are merged")
 def test_answers_of_one_text_are_one(writes, asks):
     """Two ways to cut a text into pieces: the reader sees no difference."""
     whole, blank, letter = (next(i for i in range(tiny.V) if VOCABULARY.pieces.piece(i) == piece)
@@ -232,20 +230,20 @@ def test_a_vocabulary_without_sentinels(here, asks, capsys, published):
     out, err = asks("the old dog", "--model", directory)
     equal((out.count("\n") > 0, err), (True, ""), "it works with text")
     line = refused(capsys, answer.main, "the <extra_id_0> dog", "--model", directory)
-    says(line, "<extra_id_0>", "no sentinels")
+    says(line, "<extra_id_0>", "no such sentinel", "none at all")
 
 
 def test_a_vocabulary_with_few_sentinels(here, asks, capsys, published):
     directory = published(vocab_size=tiny.V + 2)
     assert "gaps" in asks("the <extra_id_1> dog", "--model", directory)[0], "two are <extra_id_0> and <extra_id_1>"
-    says(refused(capsys, answer.main, "<extra_id_2>", "--model", directory), "<extra_id_2>", "2 sentinels")
+    says(refused(capsys, answer.main, "<extra_id_2>", "--model", directory), "<extra_id_2>", "<extra_id_1>")
 
 
 def test_rows_that_no_token_has(here, asks, published):
     """The published tables have 28 rows more than tokens; whatever is written, it can be shown."""
     directory = published(vocab_size=tiny.V + 128)
     equal(open_model(Path(directory))[1].sentinels[0], tiny.V + 99, "<extra_id_0> is the last token, not the last row")
-    assert asks("the <extra_id_0> dog", "--model", directory)[0].startswith("score"), "an answer"
+    assert asks("the <extra_id_0> dog", "--model", directory)[0].startswith("gaps"), "an answer"
 
 
 def test_pieces_as_published(here, asks, capsys, published):
@@ -262,7 +260,10 @@ def test_pieces_as_published(here, asks, capsys, published):
     assert "old" in asks("old <extra_id_0> dog", "--model", directory)[0], "the text around the gap"
     for name, other in (("swapped", pieces(pad_id=1, eos_id=0, unk_id=2)), ("none", pieces(eos_id=1, unk_id=2))):
         line = refused(capsys, answer.main, "old", "--model", published(name, other, vocab_size=n, eos_id=1))
-        says(line, name, "padding and end are tokens 0 and 1 for the model", "do not belong together")
+        says(line, name, "(0, 0, 1) of the model", "do not belong together")
+    for start, end in ((2, 1), (0, 2)):
+        other = published(f"{start}, {end}", own, vocab_size=n, start_id=start, eos_id=end)
+        says(refused(capsys, answer.main, "old", "--model", other), f"(0, {start}, {end}) of the model", "(0, 0, 1) of")
 
 
 # ---- what a user can get wrong
@@ -270,7 +271,7 @@ def test_pieces_as_published(here, asks, capsys, published):
 
 @pytest.mark.parametrize(("argv", "words"), [
     ([""], ["the text is empty"]), ([" \n"], ["the text is empty"]), ([], ["text", "--help"]),
-    (["the", "dog"], ["dog", "--help"]), (["the <extra_id_100> dog"], ["<extra_id_100>", "100 sentinels"]),
+    (["the", "dog"], ["dog", "--help"]), (["the <extra_id_100> dog"], ["<extra_id_100>", "<extra_id_99>"]),
     (["the", "--beams", "0"], ["beams = 0", "at least 1"]), (["the", "--max-new", "0"], ["max_new = 0", "at least 1"]),
     (["the", "--model", "nowhere"], ["nowhere", "not a directory"]), (["the", "--model", "my.txt"], ["my.txt"]),
     (["the", "--model", "runs"], ["config.json"]), (["the", "--top-k", "1"], ["--top-k", "--help"])], ids=str)
@@ -280,12 +281,10 @@ def test_a_mistake_is_one_line(here, capsys, argv, words):
 
 @pytest.mark.parametrize("argv", [["the", "--length-penalty", "2000"], ["the", "--length-penalty", "-2000"],
                                   ["the", "--length-penalty", "nan", "--beams", "2"]], ids=" ".join)
-@pytest.mark.xfail(strict=True, reason="OverflowError, ZeroDivisionError, scores that are nan")
 def test_a_length_penalty_that_makes_no_sense(here, capsys, argv):
     says(refused(capsys, answer.main, *argv), "length_penalty")
 
 
-@pytest.mark.xfail(strict=True, reason="a RuntimeError of sentencepiece")
 def test_a_text_with_a_byte_that_is_no_character(here, capsys):
     """What Python makes of a stray byte on a Linux command line."""
     says(refused(capsys, answer.main, "the \udcff dog"), "UTF-8")
@@ -320,7 +319,6 @@ def test_a_damaged_run(run, capsys, name, damage):
 
 
 @pytest.mark.parametrize("content", ["[", "5"])
-@pytest.mark.xfail(strict=True, reason="a traceback of json, or of what is done with it")
 def test_a_damaged_list_of_tasks(run, capsys, content):
     (run / "tasks.json").write_text(content)
     says(refused(capsys, answer.main, QUESTION), "tasks.json")

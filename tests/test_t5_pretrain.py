@@ -20,7 +20,7 @@ from minit5 import pretrain as command
 from minit5.baselines import unigram
 from minit5.filled import filled_spans
 from minit5.finetune import FinetuneConfig
-from minit5.objective import evaluate, held_out_pairs
+from minit5.objective import SpanBatches, evaluate, held_out_pairs
 from minit5.pretrain import EXPECTED, PretrainConfig, finish
 from minit5.pretrained import open_model, publish
 from minit5.recipe import T5RunConfig, optimizers
@@ -86,9 +86,10 @@ def config(**changes) -> T5RunConfig:
 
 
 def test_every_size_reaches_the_model():
-    wanted = config(n_layers=3, n_heads=2, d_ff=44, dropout=0.25).sizes(VOCABULARY)
-    equal(wanted, T5Config(tiny.V + 100, d_model=24, d_head=12, d_ff=44, n_layers=3, n_heads=2, dropout=0.25,
-                           gated=True, tied=False, pad_id=0, eos_id=6, start_id=0), "v1.1, the ends of the pieces")
+    wanted = config(n_layers=3, n_decoder_layers=4, n_heads=2, d_ff=44, dropout=0.25).sizes(VOCABULARY)
+    equal(wanted, T5Config(tiny.V + 100, d_model=24, d_head=12, d_ff=44, n_layers=3, n_decoder_layers=4, n_heads=2,
+                           dropout=0.25, gated=True, tied=False, pad_id=0, eos_id=6, start_id=0),
+          "v1.1, the ends of the pieces")
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -111,11 +112,24 @@ def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest():
     inside = ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down")
     across = ("cross_attention.qkv", "cross_attention.out")
     equal(names_of(model, muon, decayed=False),
-          {f"{side}.blocks.{i}.{name}.weight" for side, names in (("encoder", inside), ("decoder", inside + across))
-           for i in range(2) for name in names}, "both sides and what joins them; no embeddings, head, norm, distances")
+          {f"{block}.{name}.weight" for block, names in (
+              ("encoder.blocks.0", inside), ("encoder.blocks.1", inside), ("decoder.blocks.0", inside + across))
+           for name in names}, "both sides and what joins them; no embeddings, head, norm, distances")
     equal(names_of(model, adam, decayed=True), {"token.weight", "head.weight", "encoder_bias.table.weight",
                                                 "decoder_bias.table.weight"}, "a norm pulled to 0 would switch it off")
     equal([{group["lr"] for group in made.param_groups} for made in (muon, adam)], [{0.123}, {0.456}], "a lost flag")
+
+
+def test_queries_move_in_smaller_steps():
+    """They begin smaller by √d_head, and what is as large for Muon would be √d_head times too large for them."""
+    model = T5(config().sizes(VOCABULARY))
+    muon, _ = optimizers(model, config())
+    names = {id(p): name for name, p in model.named_parameters()}
+    equal({names[id(p)] for p in muon.smaller}, {name for name in names.values() if name.endswith("qkv.weight")},
+          "attention and cross-attention of all blocks")
+    for p, rows in muon.smaller.items():
+        expected = torch.cat([torch.full((24, 1), 8**-0.5), torch.ones(48, 1)])
+        same(rows, expected, f"{names[id(p)]}: 1 / √8 for the queries, 1 for keys and values")
 
 
 # ---- what a run leaves behind
@@ -226,18 +240,27 @@ def test_without_safetensors_it_says_how_to_get_it(run, monkeypatch, capsys, tmp
 
 
 @pytest.mark.parametrize("part", [
-    "corpus: 57 + 3 documents", "pieces", "model: T5 v1.1, 45,600 parameters", "2 + 2 blocks of width 24",
+    "corpus: 57 + 3 documents", "pieces", "model: T5 v1.1, 38,040 parameters", "2 + 1 blocks of width 24",
     f"ln V = {math.log(tiny.V + 100):.3f}", "step 3: held-out loss", "inside the spans", "____", "written", "truth",
     "a unigram", "no expectation for these settings", "curve: here", "T5ForConditionalGeneration"])
 def test_the_run_says(printed, part):
     assert part in printed, f"expected {part!r} in what the run prints; came:\n{printed}"
 
 
-def test_the_first_loss_is_little_above_that_of_guessing(printed):
+def test_the_first_losses_stand_beside_that_of_guessing(printed):
     """Logits of random weights have a variance of 1, which costs half a nat on average."""
-    line = next(line for line in printed.splitlines() if "first loss" in line)
-    came, guessing = float(line.split(": ")[1].split()[0]), math.log(tiny.V + 100)
-    assert 0 < came - guessing < 0.7, f"expected ln V = {guessing:.3f} and about half a nat; came: {line}"
+    lines = [line for line in printed.splitlines() if "first loss" in line]
+    equal([line.split(":")[0] for line in lines], ["first loss, random weights", "first loss, counted start"], "both")
+    random, counted = (float(line.split(": ")[1].split()[0]) for line in lines)
+    guessing = math.log(tiny.V + 100)
+    assert 0 < random - guessing < 0.7, f"expected ln V = {guessing:.3f} and about half a nat; came: {lines[0]}"
+    assert counted < 0.7 * guessing, f"counts should help at once; came: {lines[1]}"
+
+
+def test_the_paper_begins_from_chance(here, capsys):
+    tiny.train_t5("--start", "random", "--steps", "1")
+    out = capsys.readouterr().out
+    assert "first loss, random weights" in out and "counted start" not in out, f"as it was asked for; came {out}"
 
 
 def test_the_table_sets_the_last_figures_beside_those_of_counting(run, printed):
@@ -253,7 +276,7 @@ def test_the_table_sets_the_last_figures_beside_those_of_counting(run, printed):
 
 @pytest.mark.parametrize(("changes", "judged"), [
     ({}, True), ({"seed": 7}, True), ({"name": "mine"}, True), ({"resume": True}, True), ({"steps": 1499}, False),
-    ({"corpus": "my.txt"}, False), ({"d_model": 128}, False), ({"noise": 0.3}, False)], ids=str)
+    ({"corpus": "my.txt"}, False), ({"d_model": 128}, False), ({"start": "random"}, False)], ids=str)
 @pytest.mark.parametrize(("loss", "verdict"), [(3.2, "as expected"), (9.0, "above what is expected")])
 def test_a_verdict_for_the_default_settings_alone(here, monkeypatch, capsys, changes, judged, loss, verdict):
     monkeypatch.setattr(command, "draw_curves", lambda *_: "no curve in this test")
@@ -288,10 +311,9 @@ def test_the_printed_commands_can_be_typed(here, monkeypatch, capsys, name):
     equal((asked, "gaps" in capsys.readouterr().out), ([name], True), "this run fills the gap")
 
 
-@pytest.mark.xfail(strict=True, reason="the file is printed without --tasks")
 def test_the_printed_command_that_teaches(run, printed):
     taught = parse(FinetuneConfig, printed_commands(printed)["minit5.finetune"])
-    equal((taught.tasks, taught.model), ("pairs.tsv", "runs/minit5"), "tasks for this run")
+    equal((taught.tasks, taught.model), ("my.tsv", "runs/minit5"), "tasks for this run")
 
 
 def test_help_lists_every_setting(capsys):
@@ -386,10 +408,10 @@ def test_it_learns_to_fill_gaps(here):
     sentence = "the old dog sees a red bird near this house " * 3
     Path("my.txt").write_text("\n\n".join("\n".join([sentence] * 3) for _ in range(20)), encoding="utf-8")
     tiny.train_t5("--vocab-size", "281", "--d-model", "32", "--n-layers", "1", "--n-heads", "2", "--batch-size", "8",
-                  "--muon-lr", "0.02", "--adam-lr", "0.05", "--steps", "40", "--eval-every", "40")
+                  "--muon-lr", "0.02", "--adam-lr", "0.02", "--steps", "40", "--eval-every", "40")
     figures = Metrics(here / "runs" / "minit5" / "metrics.jsonl").read()[-1]
-    assert figures["span_accuracy"] > 0.4, f"the most frequent piece alone is right in .2; came {figures}"
-    assert figures["span_loss"] < 2, f"counting alone has 2.8; came {figures}"
+    assert figures["span_accuracy"] > 0.5, f"it begins with .2, what counting reaches; came {figures}"
+    assert figures["span_loss"] < 1.5, f"it begins with 2.2; came {figures}"
 
 
 # ---- repeating and resuming
@@ -406,10 +428,18 @@ def test_the_same_seed_gives_the_same_run_and_takes_no_folder_away(run, monkeypa
     equal((again / "samples.txt").read_bytes(), (run / "samples.txt").read_bytes(), "and the samples")
 
 
-def test_another_seed_gives_another_run(run):
-    tiny.train_t5("--dropout", "0.1", "--seed", "1", "--name", "other", "--steps", "1")
-    one, other = (Metrics(path / "metrics.jsonl").read()[0]["loss"] for path in (run, run.with_name("other")))
-    assert one != other, f"weights, windows and spans come from the seed, and the first loss is {one} for both"
+def test_the_seed_decides_weights_windows_and_spans(run, monkeypatch):
+    made = []
+    monkeypatch.setattr(command, "SpanBatches", lambda *how, **more: made.append(SpanBatches(*how, **more)) or made[-1])
+    flags = ("--start", "random", "--steps", "4", "--settle", "0.25", "--accumulate", "2")
+    tiny.train_t5("--seed", "1", "--name", "other", "--noise", "0.3", "--mean-span", "2", *flags)
+    [batches] = made
+    expected = SpanBatches(batches.windows.tokens, batches.vocabulary, 20, 5, 0.3, 2.0, seed=1, settled=6)
+    for t in range(8):
+        same(batches(t)["ids"], expected(t)["ids"], f"batch {t}: a lost flag; three steps of two, one of paper's noise")
+    tiny.train_t5("--name", "another", "--muon-lr", "0", "--adam-lr", "0", *flags)
+    one, other = (checkpoint.load(run.with_name(name) / "last.pt")["model"] for name in ("other", "another"))
+    assert (one["head.weight"] - other["head.weight"]).abs().max() > 0.5, "the seed has no effect on the first weights"
 
 
 def test_a_stopped_and_resumed_run_equals_one_without_a_stop(run, monkeypatch, capsys):
@@ -449,7 +479,8 @@ def test_resuming_on_another_text(folder, printed, tmp_path, monkeypatch, capsys
     (["--length", "3"], ["length = 3", "at least 4"]), (["--noise", "0.95"], ["noise = 0.95", "0.01 to 0.9"]),
     (["--noise", "nan"], ["noise = nan"]), (["--mean-span", "0.5"], ["mean_span = 0.5", "at least 1"]),
     (["--mean-span", "20"], ["20 tokens", "too short", "span of 20"]), (["--n-heads", "5"], ["n_heads = 5", "24"]),
-    (["--dropout", "1"], ["dropout = 1", "0.9"]), (["--precision", "half"], ["precision = half"]),
+    (["--dropout", "1"], ["dropout = 1", "0.9"]), (["--start", "mine"], ["start = mine", "counted or random"]),
+    (["--settle", "1.5"], ["settle = 1.5", "0 to 1"]), (["--precision", "half"], ["precision = half"]),
     (["--length", "300", "--noise", "0.5", "--mean-span", "1"], ["150 spans", "151 sentinels", "has 100"]),
     (["--batch-size", "700"], ["too short", "700"]), (["--vocab-size", "9999"], ["9,999", "at most"]),
     (["--max-len", "20"], ["--max-len", "--help"]), (["--steps", "0"], ["steps = 0"]), (["my.txt"], ["my.txt"]),
@@ -457,6 +488,13 @@ def test_resuming_on_another_text(folder, printed, tmp_path, monkeypatch, capsys
 def test_a_setting_that_makes_no_sense(run, capsys, flags, words):
     before = set(Path("runs").iterdir())
     says(refused(capsys, command.main, *tiny.T5_FLAGS, *flags), *words)
+    equal(set(Path("runs").iterdir()), before, "no folder should be made for a run that cannot begin")
+
+
+def test_a_vocabulary_that_is_too_large_to_be_counted(run, monkeypatch, capsys):
+    monkeypatch.setattr("minit5.start.LARGEST_VOCABULARY", 411)
+    before = set(Path("runs").iterdir())
+    says(refused(capsys, command.main, *tiny.T5_FLAGS), "412", "--start random")
     equal(set(Path("runs").iterdir()), before, "no folder should be made for a run that cannot begin")
 
 
@@ -471,7 +509,6 @@ def test_a_held_out_text_without_room_for_a_gap(here, capsys):
     pytest.fail("neither order holds out the short one")
 
 
-@pytest.mark.xfail(strict=True, reason="it says that there is no text to learn a vocabulary from")
 def test_a_text_without_a_blank_line(here, capsys):
     Path("my.txt").write_text(tiny.text(tiny.documents(1, paragraphs=200)), encoding="utf-8")
     says(refused(capsys, command.main, *tiny.T5_FLAGS), "blank line")

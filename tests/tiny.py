@@ -43,8 +43,7 @@ def text(docs: list[list[str]]) -> str:
 
 
 def tasks(n: int = 120) -> str:
-    """A file of two tasks: which animal, and which place, each of n sentences names. Only the prefix tells them apart.
-    """
+    """A file of two tasks, which animal and which place each of n sentences names; only the prefix tells them apart."""
     draw, sentences = random.Random(1), {}
     while len(sentences) < n:
         animal, place = draw.choice(["dog", "cat", "bird"]), draw.choice(["house", "river", "tree"])
