@@ -63,7 +63,8 @@ class Tokenizer:
             too_small = any(word in str(error) for word in ("required_chars", "Vocabulary size", "insert_id"))
             if limit or too_small:
                 raise UserError(f"a vocabulary of {vocab_size:,} pieces does not suit this text; "
-                                + (f"at most {limit[1]} pieces" if limit else "give a larger one")) from None
+                                + (f"at most {limit[1]} pieces: --vocab-size {limit[1]}" if limit
+                                   else "give a larger one")) from None
             raise
         return cls(model.getvalue())
 

@@ -24,7 +24,7 @@ class AnswerConfig:
     """Who answers, and how."""
 
     model: str | None = option(None, "folder of a run, or of a published T5 (default: the newest run)")
-    max_new: int = option(64, "tokens to write at most", low=1)
+    max_new: int = option(64, "tokens to write at most", low=1, high=100_000)
     beams: int = option(1, "answers that are followed at once; 1 always takes the most probable token", low=1)
     length_penalty: float = option(1.0, "score of a beam = log P / length^length_penalty; 0 likes short answers",
                                    low=0, high=10)
@@ -68,19 +68,19 @@ def main(argv: list[str] | None = None) -> None:
 
 def filled(source: list[int], new: list[int], gaps: list[int], v: SentinelVocabulary) -> tuple[str, str]:
     """What was written for each gap, and the whole text with it; a gap that was not answered stays as it is."""
-    spans = {gap: span for gap, span in spans_of(new, v.sentinels).items() if gap in gaps}
-    target = [token for gap, span in spans.items() for token in (gap, *span)]
+    spans = spans_of(new, v.sentinels)
     return (" | ".join(v.decode(spans.get(gap, [])) or "-" for gap in gaps),
-            v.decode(reassemble(source, target, v.sentinels)))
+            v.decode(reassemble(source, new, v.sentinels)))
 
 
 def warn_of_unknown_task(text: str, tasks: list[str] | None, folder: Path) -> None:
     """One line on stderr where the model cannot know what it is asked for. It answers all the same: it is only text."""
     if tasks is None or any(text.startswith(f"{task}: ") for task in tasks):
         return
-    knows = (f"the tasks of {folder} are " + ", ".join(f'"{task}: "' for task in tasks) if tasks
-             else f"{folder} has learned to fill gaps (<extra_id_0>, <extra_id_1> ...) and no task")
-    print(f"warning: {knows}; this text begins with none of them, and is taken as mere text", file=sys.stderr)
+    prefixes = ", ".join(f'"{task}: "' for task in tasks)
+    lack = (f"the tasks of {folder} are {prefixes}; this text begins with none of them" if tasks
+            else f"{folder} has learned no task but to fill gaps, and this text has none (<extra_id_0> ...)")
+    print(f"warning: {lack}; it is taken as mere text", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from common.report import Metrics, add_sample, draw_curves, table
 from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
 from common.trainer import choose_device, fit
 from minit5.model import T5, T5Config
-from minit5.objective import Pair, in_batches, target_loss
+from minit5.objective import Pair, first_loss, in_batches, target_loss
 from minit5.pretrained import open_model, open_vocabulary, publish, save_description
 from minit5.recipe import T5RunConfig, optimizers
 from minit5.scores import chrf, exact_match, rouge_l
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
                  for name, size, rate in zip(names, sizes, batches.rates)]))
     print(f"model: {sum(p.numel() for p in model.parameters()):,} parameters, from "
           f"{config.model or 'random weights'}, on {choose_device()} with {torch.get_num_threads()} threads")
+    if not config.resume:
+        print("first loss:", first_loss(model, batches(0)))
     model.to(choose_device())
 
     run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more

@@ -216,6 +216,9 @@ def initialise(model: T5) -> None:
 
     A head of its own begins like any matrix. (In `transformers` it begins with a variance of 1, which makes the first
     loss ten times what guessing gives: their issue 26441.)
+
+    A tied head has a weakness: it likes the token that it has just read, whose embedding is part of the state. In deep
+    models the blocks drown it; with 2 blocks of width 512 the first loss is half as much again as that of guessing.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):

@@ -1,5 +1,6 @@
 """What a T5 learns from: batches of inputs and targets, the loss, and what it comes to on held-out text."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -45,6 +46,14 @@ def target_loss(model: T5, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, 
     """
     hidden, answers = states_and_answers(model, batch)
     return {"loss": (head_loss(model.head, hidden, answers), len(answers))}
+
+
+def first_loss(model: T5, batch: dict[str, Tensor]) -> str:
+    """One line. Random weights should do as well as guessing; a bug in answers or scale shows here."""
+    with torch.no_grad():
+        total, count = target_loss(model, batch)["loss"]
+    v = model.config.vocab_size
+    return f"{total.item() / count:.3f} (guessing among {v:,} tokens: ln V = {math.log(v):.3f})"
 
 
 def states_and_answers(model: T5, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@
 """
 
 import json
-import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from common.trainer import choose_device, fit, has_bfloat16
 from minit5.baselines import unigram
 from minit5.filled import filled_spans
 from minit5.model import T5, T5Config
-from minit5.objective import SpanBatches, evaluate, held_out_pairs, target_loss
+from minit5.objective import SpanBatches, evaluate, first_loss, held_out_pairs, target_loss
 from minit5.pretrained import open_vocabulary, publish, save_description
 from minit5.recipe import T5RunConfig, optimizers
 from minit5.start import counted_start
@@ -51,6 +50,8 @@ class PretrainConfig(T5RunConfig):
         super().__post_init__()
         if self.start not in ("counted", "random"):
             raise UserError(f"start = {self.start} should be counted or random")
+        if self.mean_span >= self.length:
+            raise UserError(f"mean_span = {self.mean_span} should be less than length = {self.length}")
 
 
 @command
@@ -79,10 +80,10 @@ def main(argv: list[str] | None = None) -> None:
           f"{'bfloat16' if has_bfloat16(choose_device(), config.precision) else 'float32'}")
     to_beat = unigram(held_out_pairs(train, vocabulary, config.length), questions, vocabulary)
     if not config.resume:
-        report_first_loss("random weights", model, batches)
+        print("first loss, random weights:", first_loss(model, batches(0)))
         if config.start == "counted":
             counted_start(model, batches, vocabulary)
-            report_first_loss("counted start", model, batches)
+            print("first loss, counted start:", first_loss(model, batches(0)))
     model.to(choose_device())
 
     run = folder(config.name) if config.resume else new_folder(config)  # made when nothing can be refused any more
@@ -110,14 +111,6 @@ def new_vocabulary(config: PretrainConfig, paragraphs: list[str]) -> SentinelVoc
     if config.resume:
         return open_vocabulary(folder(config.name), read_json(T5Config, folder(config.name) / "model.json"))
     return SentinelVocabulary(cached_vocabulary(paragraphs, config.vocab_size))
-
-
-def report_first_loss(weights: str, model: T5, batches: SpanBatches) -> None:
-    """Random weights should do as well as guessing; a bug in answers or scale shows here."""
-    with torch.no_grad():
-        total, count = target_loss(model, batches(0))["loss"]
-    v = model.config.vocab_size
-    print(f"first loss, {weights}: {total.item() / count:.3f} (guessing among {v:,} tokens: ln V = {math.log(v):.3f})")
 
 
 def finish(model: T5, vocabulary: SentinelVocabulary, config: PretrainConfig, run: Path,

@@ -110,7 +110,8 @@ def encode(examples: Sequence[Example], vocabulary: SentinelVocabulary, max_inpu
         too_long = [i for i, pair in enumerate(pairs) if len(pair[side]) > limit]
         if too_long:
             first = (examples[too_long[0]].text, examples[too_long[0]].target)[side]
+            first = first if len(first) <= 40 else f"{first[:40]}..."
             longest = max(len(pair[side]) for pair in pairs)
             raise UserError(f"{len(too_long):,} of {len(pairs):,} {('inputs', 'targets')[side]} have more than {limit} "
-                            f'tokens; the first one is "{first[:40]}..."; shorten, or allow more: --{flag} {longest}')
+                            f'tokens; the first one is "{first}"; shorten, or allow more: --{flag} {longest}')
     return pairs

@@ -272,7 +272,7 @@ def test_pieces_as_published(here, asks, capsys, published):
 @pytest.mark.parametrize(("argv", "words"), [
     ([""], ["the text is empty"]), ([" \n"], ["the text is empty"]), ([], ["text", "--help"]),
     (["the", "dog"], ["dog", "--help"]), (["the <extra_id_100> dog"], ["<extra_id_100>", "<extra_id_99>"]),
-    (["the", "--beams", "0"], ["beams = 0", "at least 1"]), (["the", "--max-new", "0"], ["max_new = 0", "at least 1"]),
+    (["the", "--beams", "0"], ["beams = 0", "at least 1"]), (["the", "--max-new", "0"], ["max_new = 0", "from 1"]),
     (["the", "--model", "nowhere"], ["nowhere", "not a directory"]), (["the", "--model", "my.txt"], ["my.txt"]),
     (["the", "--model", "runs"], ["config.json"]), (["the", "--top-k", "1"], ["--top-k", "--help"])], ids=str)
 def test_a_mistake_is_one_line(here, capsys, argv, words):

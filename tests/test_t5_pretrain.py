@@ -478,7 +478,7 @@ def test_resuming_on_another_text(folder, printed, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(("flags", "words"), [
     (["--length", "3"], ["length = 3", "at least 4"]), (["--noise", "0.95"], ["noise = 0.95", "0.01 to 0.9"]),
     (["--noise", "nan"], ["noise = nan"]), (["--mean-span", "0.5"], ["mean_span = 0.5", "at least 1"]),
-    (["--mean-span", "20"], ["20 tokens", "too short", "span of 20"]), (["--n-heads", "5"], ["n_heads = 5", "24"]),
+    (["--mean-span", "20"], ["mean_span = 20.0", "length = 20"]), (["--n-heads", "5"], ["n_heads = 5", "24"]),
     (["--dropout", "1"], ["dropout = 1", "0.9"]), (["--start", "mine"], ["start = mine", "counted or random"]),
     (["--settle", "1.5"], ["settle = 1.5", "0 to 1"]), (["--precision", "half"], ["precision = half"]),
     (["--length", "300", "--noise", "0.5", "--mean-span", "1"], ["150 spans", "151 sentinels", "has 100"]),

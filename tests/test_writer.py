@@ -34,6 +34,8 @@ def t5(version: str, seed: int = 27, **changes) -> T5:
     model = randomise(T5(replace(VERSIONS[version], **changes)), 0.2, seed)
     with torch.no_grad():
         model.decoder.final_norm.weight.normal_()  # of both signs: a tied head would repeat the token just read
+        if not model.config.tied:
+            model.head.weight *= 0.3  # logits of about 1, as those of a tied head
     return model
 
 
