@@ -42,15 +42,15 @@ N_SHOWN = 4  # of them in the table
 class FinetuneConfig(T5RunConfig):
     """Settings of `python -m minit5.finetune`."""
 
-    steps: int = option(1000, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
-    eval_every: int = option(250, "steps between two evaluations; the run is saved at each", low=1)
+    steps: int = option(700, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
+    eval_every: int = option(350, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minit5-tasks", "the run is kept in the folder runs/NAME")
     tasks: str | None = option(None, "UTF-8 file, a line is task<TAB>input<TAB>target")
     model: str | None = option(None, "folder to start from, which has its own sizes (default: random weights)")
     batch_size: int = option(64, "rows of a batch", low=1)
     dropout: float = option(0.1, "dropout", low=0, high=0.9)
-    muon_lr: float = option(0.003, "learning rate of Muon, for the matrices between hidden states", low=0)
-    adam_lr: float = option(0.002, "learning rate of AdamW, for embeddings, head, norms and relative positions", low=0)
+    muon_lr: float = option(0.006, "learning rate of Muon, for the matrices between hidden states", low=0)
+    adam_lr: float = option(0.005, "learning rate of AdamW, for embeddings, head, norms and relative positions", low=0)
     temperature: float = option(2.0, "how tasks are mixed: 1 by their sizes, higher more evenly", low=1)
     max_input: int = option(256, "tokens of an input at most", low=2)
     max_target: int = option(128, "tokens of a target at most; answers end there", low=2)

@@ -29,7 +29,9 @@ from minit5.vocabulary import SentinelVocabulary
 
 MODULE = "minit5.pretrain"
 
-EXPECTED = (3.0, 3.4)
+# Held-out loss of the default run: seeds 0 and 1 gave 3.298 and 3.293; some room on both sides for other machines,
+# whose roundings lead to other models.
+EXPECTED = (3.26, 3.34)
 
 
 @dataclass(frozen=True)

@@ -508,7 +508,7 @@ class Words:
         """"고양이가 개를" -> [" 고양이", "가", " 개", "를"]: one of 가이를을: counts where it ends a word."""
         return re.findall(r" \w+(?=[가이를을:](?: |$))|[가이를을:]| \w+", f" {text}")
 
-    def encode(self, text):
+    def encode_with(self, text, marks):  # there are no marks here: no gaps
         return [self.pieces.index(piece) for piece in self.cut(text)]
 
     def decode(self, ids):
@@ -612,9 +612,9 @@ for step in range(STEPS):
         [new] = answer(model, [vocabulary.encode(f"{TRANSLATE}: {EXAMPLE}")], max_new=16)
         print(f"step {step + 1:3}: loss {curve[-1]:.3f}   all right: translate {points[step + 1][TRANSLATE]:.2f}, "
               f"reverse {points[step + 1][REVERSE]:.2f}   {vocabulary.decode(new)}")
-    if step + 1 == STEPS // 4:
+    if step + 1 == STEPS // 6:
         early = copy.deepcopy(model).eval()  # for section 7
-model.eval()
+_ = model.eval()
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.1))
@@ -751,8 +751,9 @@ for name, some in changed.items():
 # %% [markdown]
 # Hide a word that the map points at, and in most cases the answer changes. In our sentence, where it does, it changes
 # in just that word, which is missing, or another one stands there. (Where the answer stays, other states of the memory
-# tell of the word too.) Articles have nothing to give to Korean. And the prefix can be hidden from the decoder, though
-# it decides what is to be done: the encoder has read it, and that is in other states as well.
+# tell of the word too.) Articles have nothing to give to Korean. The prefix decides what is to be done, and yet most of
+# it can be hidden from the decoder: the encoder has read it, and that is in other states as well. In our sentence it
+# hangs on a single state all the same: without that of "to" the decoder begins in English, as for the other task.
 #
 # The other two kinds of maps. In the decoder, a row is a token that has been written, and is about to be followed by
 # the next one.
