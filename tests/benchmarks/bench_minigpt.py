@@ -6,9 +6,7 @@ the matrix products of these steps with nothing around them: the ceiling of any 
 the same sizes, weights, batch, optimizer and threads, dropout off; see tests/benchmarks/race.py.
 """
 
-import argparse
 import tempfile
-import warnings
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +16,7 @@ from common.command import command
 from common.generate import generate
 from minigpt import GPT, GPTConfig
 from minigpt.objective import next_token_loss
-from tests.benchmarks.race import check_same_training, machine, race, train_step
+from tests.benchmarks.race import check_same_training, machine, race, train_and_write, train_step
 
 CONFIG = GPTConfig(vocab_size=8_192, d_model=256, n_layers=4, n_heads=4, max_len=256, dropout=0.0, eos_id=0)
 BATCH, LENGTH = 16, 128
@@ -88,16 +86,7 @@ def writing(rounds: int, n_prompts: int) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=12, help="turns that each side takes; the best one counts")
-    parser.add_argument("--steps", type=int, default=3, help="training steps in one turn")
-    args = parser.parse_args(argv)
-    warnings.filterwarnings("ignore", module="transformers")
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    training(args.rounds, args.steps)
-    writing(args.rounds, n_prompts=1)
-    writing(args.rounds, n_prompts=16)
+    train_and_write(argv, __doc__.splitlines()[0], training, writing)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ implementation. Both sides have the same sizes, weights, batch, optimizer and th
 tests/benchmarks/race.py.
 """
 
-import argparse
 import tempfile
-import warnings
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +18,7 @@ from common.generate import generate
 from minit5 import T5, T5Config
 from minit5.objective import target_loss
 from minit5.writer import Writer
-from tests.benchmarks.race import check_same_training, machine, race, train_step
+from tests.benchmarks.race import check_same_training, machine, race, train_and_write, train_step
 
 CONFIG = T5Config(vocab_size=8_192, d_model=256, d_ff=1_024, n_layers=4, n_heads=4, dropout=0.0)
 BATCH, INPUT, TARGET = 16, 128, 32
@@ -95,16 +93,7 @@ def writing(rounds: int, n_inputs: int) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=12, help="turns that each side takes; the best one counts")
-    parser.add_argument("--steps", type=int, default=3, help="training steps in one turn")
-    args = parser.parse_args(argv)
-    warnings.filterwarnings("ignore", module="transformers")
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    training(args.rounds, args.steps)
-    writing(args.rounds, n_inputs=1)
-    writing(args.rounds, n_inputs=16)
+    train_and_write(argv, __doc__.splitlines()[0], training, writing)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 Where the median of the ratios within a round says otherwise, other work on the machine favoured one side.
 """
 
+import argparse
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -55,3 +57,18 @@ def check_same_training(steps: dict[str, Callable[[], float]]) -> None:
     for name, values in losses.items():
         if not torch.allclose(torch.tensor(values), torch.tensor(ours), atol=1e-3):
             raise SystemExit(f"not the same training: losses {values} of {name}, {ours} of ours")
+
+
+def train_and_write(argv: list[str] | None, description: str, training: Callable[[int, int], None],
+                    writing: Callable[[int, int], None]) -> None:
+    """The benchmark of a model that writes: training(rounds, steps), then writing(rounds, n) for 1 and 16 texts."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=12, help="turns that each side takes; the best one counts")
+    parser.add_argument("--steps", type=int, default=3, help="training steps in one turn")
+    args = parser.parse_args(argv)
+    warnings.filterwarnings("ignore", module="transformers")
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    training(args.rounds, args.steps)
+    for n in (1, 16):
+        writing(args.rounds, n)
