@@ -43,7 +43,7 @@ class FinetuneConfig(T5RunConfig):
     """Settings of `python -m minit5.finetune`."""
 
     steps: int = option(700, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
-    eval_every: int = option(350, "steps between two evaluations; the run is saved at each", low=1)
+    eval_every: int = option(175, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minit5-tasks", "the run is kept in the folder runs/NAME")
     tasks: str | None = option(None, "UTF-8 file, a line is task<TAB>input<TAB>target")
     model: str | None = option(None, "folder to start from, which has its own sizes (default: random weights)")
