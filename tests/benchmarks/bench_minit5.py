@@ -69,9 +69,14 @@ def writing(rounds: int, n_inputs: int) -> None:
         return out[:, 1:].tolist()
 
     def matrices(module: torch.nn.Module) -> list[Tensor]:
-        return [p for p in module.parameters() if p.ndim == 2 and p.shape[1] >= CONFIG.d_model]
+        return [p for p in module.parameters() if p.ndim == 2]
 
-    encoder, decoder = matrices(ours.encoder), [*matrices(ours.decoder), ours.head.weight]
+    # keys and values of the memory are worked out once, with the encoder
+    crossed = [(c.weight[: c.parts[0]], c.weight[c.parts[0] :]) for c in
+               (block.cross_attention.qkv for block in ours.decoder.blocks)]
+    others = [p for name, p in ours.decoder.named_parameters() if p.ndim == 2 and "cross_attention.qkv" not in name]
+    encoder = matrices(ours.encoder) + [keys_values for _, keys_values in crossed]
+    decoder = others + [queries for queries, _ in crossed] + [ours.head.weight]
     widths = {weight.shape[1] for weight in encoder + decoder}
     read = {width: torch.randn(n_inputs * INPUT, width) for width in widths}
     written = {width: torch.randn(n_inputs, width) for width in widths}
