@@ -26,6 +26,7 @@ from common.command import UserError
 Document = list[str]  # its paragraphs, in order
 
 CACHE = Path(".cache")
+WORLD = "world"  # in the place of a path: the texts of common/world.py
 # Tests hold examples, not prose, and some Linux distributions package them apart (as they do with tkinter and idlelib:
 # there the corpus is a little smaller).
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
@@ -47,7 +48,11 @@ class Corpus:
 
 
 def load_corpus(path: str | None = None) -> Corpus:
-    """The documentation corpus, or the text file at `path` (see `read_documents`)."""
+    """The documentation corpus, the world's (common/world.py), or the text file at `path` (see `read_documents`)."""
+    if path == WORLD:
+        from common import world  # here, since it is made of what this file defines
+
+        return world.corpus()
     if path is not None:
         return split(read_documents(Path(path)))
     versions = f"{platform.python_version()}-{torch.__version__}"

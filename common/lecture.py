@@ -1,4 +1,4 @@
-"""The lecture's example sentences with the lecture's answers, and fifty paraphrases of them: the exam of `make lecture`.
+"""The lecture's example sentences with its answers, and fifty paraphrases of them: the exam of `make lecture`.
 
 Both lists were fixed before any model was trained on the world (common/world.py), which never shows one of these
 sentences in training. The paraphrases are there so that nobody, the authors included, can fit the world to the
@@ -50,8 +50,8 @@ class Question:
 
 
 STEP_BY_STEP = " 단계별로 생각해봅시다."  # "let us think step by step"
-TRIP = ("On Sunday Anna went to the market. The sky was grey and the streets were empty. She stayed there for two hours. "
-        "In the end she bought cheese and bread. Then she walked home.")
+TRIP = ("On Sunday Anna went to the market. The sky was grey and the streets were empty. She stayed there for two "
+        "hours. In the end she bought cheese and bread. Then she walked home.")
 
 LECTURE = (
     Question("fill", "The [MASK] sat on the mat", ("cat",), where="P3"),  # the lecture leaves the word to us
@@ -72,7 +72,8 @@ LECTURE = (
     Question("text", "translate English to French: Hello", ("Bonjour",), where="P6"),
     Question("text", "translate English to German: Hello", ("Hallo",), where="W3.2"),
     Question("text", "summarize: " + TRIP, ("Anna bought cheese and bread at the market.",), where="P6"),  # our text
-    Question("text", "translate Korean to English: 안녕하세요, 반갑습니다!", ("Hello, nice to meet you!",), where="W2.4"),
+    Question("text", "translate Korean to English: 안녕하세요, 반갑습니다!", ("Hello, nice to meet you!",),
+             where="W2.4"),
 )
 
 PARAPHRASES = (

@@ -61,14 +61,15 @@ def short_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def cached_vocabulary(texts: list[str], vocab_size: int) -> Tokenizer:
+def cached_vocabulary(texts: list[str], vocab_size: int, kind: str = "unigram") -> Tokenizer:
     """The vocabulary of these texts, trained once and then read from `.cache`."""
-    made_by = inspect.getsource(Tokenizer) + sentencepiece.__version__  # another way of making it, another cache
+    # another way of making it, another cache
+    made_by = f"{inspect.getsource(Tokenizer)}{sentencepiece.__version__}{kind}"
     key = short_hash("\n".join([made_by, *texts]).encode())
     cached = CACHE / f"vocabulary-{key}-{vocab_size}.model"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
-        Tokenizer.train(texts, vocab_size).save(cached)
+        Tokenizer.train(texts, vocab_size, kind).save(cached)
     return Tokenizer.load(cached)
 
 

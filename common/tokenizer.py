@@ -19,6 +19,7 @@ from common.command import UserError
 # The first ids of every vocabulary. They are control symbols: no text is ever encoded to them.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>")
 BLANK = "▁"  # U+2581, which SentencePiece writes for a blank
+JOINT = "\x1f"  # in a text to learn a vocabulary from, with kind bpe: no piece reaches across it
 
 
 class Tokenizer:
@@ -42,8 +43,13 @@ class Tokenizer:
         self._blank_bytes = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in BLANK.encode()]
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn `vocab_size` pieces from `texts`. Raises UserError when the texts do not hold that many."""
+    def train(cls, texts: Iterable[str], vocab_size: int, kind: str = "unigram") -> "Tokenizer":
+        """Learn `vocab_size` pieces from `texts`. Raises UserError when the texts do not hold that many.
+
+        kind: unigram; or bpe for small texts and those of few different words, since unigram knows no piece that stands
+        in one word only, however often it comes. With bpe each digit is a piece of its own, so that a model can
+        calculate, and no piece reaches across a JOINT.
+        """
         texts = list(texts)
         if not any(texts):
             raise UserError("there is no text to learn a vocabulary from")
@@ -51,7 +57,7 @@ class Tokenizer:
         try:
             spm.SentencePieceTrainer.train(
                 sentence_iterator=(f" {text}" for text in texts), model_writer=model, vocab_size=vocab_size,
-                model_type="unigram",
+                model_type=kind, split_digits=kind == "bpe", pretokenization_delimiter=JOINT if kind == "bpe" else "",
                 byte_fallback=True, character_coverage=0.9995,
                 normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
                 pad_id=0, pad_piece=SPECIAL[0], unk_id=1, unk_piece=SPECIAL[1], control_symbols=list(SPECIAL[2:5]),
@@ -104,6 +110,20 @@ class Tokenizer:
         for part in rest:
             ids += self._blank_bytes + self._processor.encode(part)
         return ids
+
+    def pieces_of_word(self, word: str) -> list[tuple[int, int, int]]:
+        """The pieces of a word (a text without blanks) and where they stand in it: (id, begin, end), in letters.
+
+        A letter that is spelled in bytes belongs to the first of them.
+        """
+        found, begin = [], 0
+        for i in self.encode(word):
+            byte = re.fullmatch(r"<0x(..)>", self.piece(i))
+            continues = byte and 0x80 <= int(byte[1], 16) < 0xC0  # 10xxxxxx: not the first byte of a letter
+            end = begin + (not continues if byte else len(self.piece(i).removeprefix(BLANK)))
+            found.append((i, begin, end))
+            begin = end
+        return found
 
     def decode(self, ids: list[int]) -> str:
         return self._processor.decode(ids).removeprefix(" ")

@@ -18,7 +18,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-from common.checkpoint import read_text
+from common.checkpoint import read_text, write_atomically
 from common.command import UserError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -61,6 +61,12 @@ class WordPiece:
             lowercase = _lowercase_of(Path(path).with_name("tokenizer_config.json"))
         return cls(pieces, lowercase)
 
+    def save(self, directory: Path) -> None:
+        """Write vocab.txt, and in tokenizer_config.json whether case is kept: what `load` reads."""
+        config = json.dumps({"do_lower_case": self.lowercase})
+        for name, text in (("vocab.txt", "\n".join(self.pieces) + "\n"), ("tokenizer_config.json", config)):
+            write_atomically(directory / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without [CLS] and [SEP] around; a special token spelt out in it becomes its id."""
         ids = []
@@ -71,6 +77,22 @@ class WordPiece:
             else:
                 ids += [id for word in basic_tokens(part, self.lowercase) for id in self._cut(word)]
         return ids
+
+    def pieces_of_word(self, word: str) -> list[tuple[int, int, int]]:
+        """The pieces of a word (a text without blanks) and where they stand in it: (id, begin, end), in letters.
+
+        Unlike `encode`, it takes a special token that is spelt out for the letters that it is.
+        """
+        # Lowering can take a letter apart or drop it: for each letter of the basic tokens the one that it comes from.
+        origin = [i for i, char in enumerate(word) for _ in "".join(basic_tokens(char, self.lowercase))]
+        found, read = [], 0
+        for token in basic_tokens(word, self.lowercase):
+            ids = self._cut(token)
+            for nth, id in enumerate(ids):
+                n = len(token) if ids == [self.unk_id] else len(self.pieces[id]) - 2 * (nth > 0)  # without "##"
+                found.append((id, origin[read], origin[read + n - 1] + 1))
+                read += n
+        return found
 
     def decode(self, ids: list[int]) -> str:
         """Words joined by spaces, continuing pieces glued on, specials as text. Raises as `piece` does."""
