@@ -8,7 +8,7 @@ So nothing can be right in one direction and wrong in the other, and tied parame
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,8 +74,11 @@ def views(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     return found
 
 
-def save(model: nn.Module, layout: Layout, directory: Path) -> None:
-    """Write config.json and model.safetensors, each whole or not at all. UserError when the system refuses."""
+def save(model: nn.Module, layout: Layout, directory: Path, labels: Sequence[str] = ()) -> None:
+    """Write config.json and model.safetensors, each whole or not at all. UserError when the system refuses.
+
+    labels: what the outputs of a fine-tuned model mean, in their order.
+    """
     if not find_spec("safetensors"):
         raise UserError(f"writing model.safetensors {INSTALL}")
     import safetensors.torch
@@ -94,6 +97,8 @@ def save(model: nn.Module, layout: Layout, directory: Path) -> None:
     for name, value in [*layout.constants.items(), *named]:
         outer, _, inner = name.rpartition(".")
         (config.setdefault(outer, {}) if outer else config)[inner] = value
+    if labels:
+        config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     text = json.dumps(config, indent=2) + "\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -121,6 +126,16 @@ def load(model_class: Callable, config_class: Callable, layout: Layout, director
 def model_type(directory: Path) -> str:
     """The kind of model that `directory` holds, as its config.json says. UserError when there is none."""
     return str(_published_config(directory)["model_type"])
+
+
+def published_labels(directory: Path) -> list[str]:
+    """The labels of a fine-tuned model, in their order; `transformers` leaves out the two that it has by itself."""
+    named = _published_config(directory).get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    try:
+        labels = {int(i): str(label) for i, label in named.items()}
+        return [labels[i] for i in range(len(labels))]
+    except (KeyError, ValueError, AttributeError):
+        raise UserError(f"{directory / 'config.json'} has no labels 0, 1, 2 ... (id2label)") from None
 
 
 def _fill(places: dict[str, Tensor], tensors: dict[str, Tensor], layout: Layout, file: str) -> None:

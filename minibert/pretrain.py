@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoint, hub
+from common import checkpoint, hub, world
 from common.batches import tokenize
 from common.command import UserError, command, python
 from common.config import parse
-from common.corpus import Corpus, load_corpus
+from common.corpus import WORLD, Corpus, load_corpus
 from common.report import Metrics, add_sample, draw_curves, table, verdict
 from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
 from common.tokenizer import Tokenizer
@@ -87,6 +87,8 @@ def vocabulary(corpus: Corpus, config: PretrainConfig) -> Tokenizer:
     """The vocabulary of the training text; the held-out text takes no part in it."""
     if config.resume:
         return Tokenizer.load(folder(config.name) / "tokenizer.model")
+    if config.corpus == WORLD:
+        return world.vocabulary(config.vocab_size)
     return cached_vocabulary([paragraph for document in corpus.train for paragraph in document], config.vocab_size)
 
 

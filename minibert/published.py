@@ -73,3 +73,16 @@ BERT_MODEL = Layout(
 BERT_FOR_PRETRAINING = Layout(
     architecture="BertForPreTraining", modules=below("bert.", BASE) | HEADS, config=CONFIG, constants=CONSTANTS,
     prefix="bert.", respelled=OLD_SPELLING, copies=COPIES, left_out=frozenset(NO_PARAMETERS))
+
+
+def with_head(architecture: str, head: str, pooler: bool) -> Layout:
+    """A fine-tuned BERT: the encoder, and one new layer that is published as `head`."""
+    modules = BASE if pooler else {ours: theirs for ours, theirs in BASE.items() if ours != "pooler"}
+    left_out = NO_PARAMETERS | (set() if pooler else {"pooler.dense.weight", "pooler.dense.bias"})
+    return Layout(architecture=architecture, modules=below("bert.", modules) | {"head": head}, config=CONFIG,
+                  constants=CONSTANTS, prefix="bert.", respelled=OLD_SPELLING, left_out=frozenset(left_out))
+
+
+BERT_FOR_SEQUENCE_CLASSIFICATION = with_head("BertForSequenceClassification", "classifier", pooler=True)
+BERT_FOR_TOKEN_CLASSIFICATION = with_head("BertForTokenClassification", "classifier", pooler=False)
+BERT_FOR_QUESTION_ANSWERING = with_head("BertForQuestionAnswering", "qa_outputs", pooler=False)

@@ -35,7 +35,7 @@ class PretrainConfig(RunConfig):
     decay: float = option(0.9, "share of the steps, at the end, in which the learning rate falls to 0", low=0, high=1)
     eval_every: int = option(680, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minibert", "the run is kept in the folder runs/NAME")
-    corpus: str | None = option(None, "UTF-8 text file, a blank line between documents (default: documentation corpus)")
+    corpus: str | None = option(None, "text file, a blank line between documents; or world (default: documentation)")
     vocab_size: int = option(4096, "pieces in the vocabulary", low=1)
     d_model: int = option(160, "width of the model", low=8)
     n_layers: int = option(2, "blocks", low=1)
