@@ -32,7 +32,7 @@ from common.run import RunConfig
 from common.tokenizer import Tokenizer
 from minigpt.model import GPT, GPTConfig
 from minigpt.qwen3 import Qwen3, Qwen3Config
-from minigpt.texts import Vocabulary
+from minigpt.texts import Vocabulary, ends
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GPTRunConfig(RunConfig):
     eval_every: int = option(450, "steps between two evaluations; the run is saved at each", low=1)
     precision: str = option("bfloat16", "matrix products on a CPU: bfloat16 where it has them, or float32")
     name: str = option("minigpt", "the run is kept in the folder runs/NAME")
-    corpus: str | None = option(None, "UTF-8 text file, the last tenth is held out (default: documentation corpus)")
+    corpus: str | None = option(None, "text file, the last tenth is held out; or world (default: documentation corpus)")
     recipe: str = option("modern", "modern (see minigpt/recipe.py) or gpt2, the classic one")
     tokens: str = option("pieces", "what a token is: pieces (SentencePiece) or characters")
     vocab_size: int = option(4096, "pieces in the vocabulary", low=1)
@@ -72,7 +72,7 @@ class GPTRunConfig(RunConfig):
 def new_model(config: GPTRunConfig, vocabulary: Vocabulary) -> GPT:
     """The model of a recipe, with random weights."""
     v = vocabulary.vocab_size
-    end = vocabulary.eos_id if config.corpus is None else None  # one long text has no end to learn (texts.py)
+    end = vocabulary.eos_id if ends(config.corpus) else None
     if config.recipe == "gpt2":
         return GPT(GPTConfig(v, config.d_model, config.n_layers, config.n_heads, config.d_ff, config.max_len,
                              config.dropout, eos_id=end))

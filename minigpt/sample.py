@@ -13,20 +13,14 @@ from pathlib import Path
 
 import torch
 
-from common.bpe import ByteBPE
-from common.characters import Characters
 from common.checkpoint import newest_run
 from common.command import UserError, command
 from common.config import from_dict, option, parser
 from common.corpus import read_file
 from common.generate import Sampling, stream
-from common.hub import model_type
-from common.published_pieces import PublishedPieces
-from common.tokenizer import Tokenizer
 from common.trainer import choose_device
 from minigpt.model import GPT
-from minigpt.pretrained import load
-from minigpt.recipe import load_run
+from minigpt.pretrained import begin, open_model
 from minigpt.texts import Vocabulary
 
 
@@ -73,38 +67,6 @@ def main(argv: list[str] | None = None) -> None:
     print()
 
 
-def open_model(directory: Path) -> tuple[GPT, Vocabulary]:
-    """A run made here, or a published checkpoint with its vocabulary (vocab.json + merges.txt, or tokenizer.model)."""
-    if (directory / "best.pt").exists():
-        model, vocabulary = load_run(directory)
-    elif (directory / "last.pt").exists():
-        raise UserError(f"{directory} was stopped before its first evaluation; go on with it by --resume")
-    else:
-        model, vocabulary = load(directory), open_vocabulary(directory)
-    first = getattr(model.config, "bos_id", None) or 0
-    if not first < vocabulary.vocab_size <= model.config.vocab_size:
-        raise UserError(f"{directory} holds a vocabulary of {vocabulary.vocab_size:,} tokens and a model of "
-                        f"{model.config.vocab_size:,}: they do not belong together")
-    return model, vocabulary
-
-
-def open_vocabulary(directory: Path) -> Vocabulary:
-    """The vocabulary beside a published model: one of ours, LLaMA's, or GPT-2's.
-
-    Other byte-level vocabularies (LLaMA 3, Qwen) look like GPT-2's and cut words by other rules: they are refused.
-    """
-    if (directory / "characters.json").exists():
-        return Characters.load(directory / "characters.json")
-    if (directory / "tokenizer.model").exists():
-        try:
-            return Tokenizer.load(directory / "tokenizer.model")
-        except UserError:  # not made here
-            return PublishedPieces(directory / "tokenizer.model")
-    if (directory / "vocab.json").exists() and model_type(directory) == "gpt2":
-        return ByteBPE.load(directory)
-    raise UserError(f"{directory} has no vocabulary known here: tokenizer.model, or GPT-2's vocab.json and merges.txt")
-
-
 def read_prompt(prompt: str | None, file: str | None) -> str | None:
     """The text to go on from; None when none was given. UserError for an empty one, and for two at once."""
     if prompt is not None and file is not None:
@@ -120,20 +82,6 @@ def read_prompt(prompt: str | None, file: str | None) -> str | None:
     if prompt == "":
         raise UserError("the prompt is empty; leave it out to let the model begin by itself")
     return prompt
-
-
-def begin(model: GPT, vocabulary: Vocabulary, text: str | None) -> list[int]:
-    """The tokens to go on from: those of the text, or what stands before the first word of any text.
-
-    LLaMA reads its begin token before every text. In GPT-2, and in ours, one token both ends a text and begins the
-    next: it is read only where there is no prompt.
-    """
-    first = getattr(model.config, "bos_id", model.config.eos_id)
-    start = [] if first is None or (text is not None and first == model.config.eos_id) else [first]
-    tokens = start + (vocabulary.encode(text) if text is not None else [])
-    if not tokens:
-        raise UserError("this model knows no begin of a text; give a prompt")
-    return tokens
 
 
 def write(model: GPT, vocabulary: Vocabulary, tokens: list[int], max_new: int, choose: Sampling,

@@ -1,6 +1,7 @@
 """What a GPT is trained and judged on: text as one long row of tokens."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from common.bpe import ByteBPE
 from common.characters import Characters
 from common.command import UserError
-from common.corpus import load_corpus, read_file
+from common.corpus import WORLD, load_corpus, read_file
 from common.published_pieces import PublishedPieces
 from common.tokenizer import Tokenizer
+from common.world import WorldText, split_documents
 
 Vocabulary = Tokenizer | Characters | ByteBPE | PublishedPieces
 
@@ -24,12 +26,20 @@ class Text:
     n_bytes: int
 
 
+def ends(path: str | None) -> bool:
+    """Are the texts of this corpus whole, so that a model can learn where one ends? A file is one text, cut in two."""
+    return path in (None, WORLD)
+
+
 def read_texts(path: str | None) -> tuple[list[str], list[str]]:
     """Texts to train on, and texts held out.
 
-    Without a path the documents of the documentation corpus (see common/corpus.py). A file is taken as it stands, line
-    breaks and all: its first nine tenths, and its last tenth, counted in characters (nanoGPT's split).
+    Without a path the documents of the documentation corpus (see common/corpus.py), for "world" those of the small
+    world, prompts among them (see common/world.py). A file is taken as it stands, line breaks and all: its first nine
+    tenths, and its last tenth, counted in characters (nanoGPT's split).
     """
+    if path == WORLD:
+        return tuple([document.text for document in documents] for documents in world_documents())
     if path is None:
         corpus = load_corpus()
         return ["\n".join(document) for document in corpus.train], ["\n".join(document) for document in corpus.held_out]
@@ -38,6 +48,12 @@ def read_texts(path: str | None) -> tuple[list[str], list[str]]:
     if not text[:cut].strip():
         raise UserError(f"{path} is too short: nine tenths of its {len(text)} characters are to be learned from")
     return [text[:cut]], [text[cut:]]
+
+
+@cache
+def world_documents() -> tuple[list[WorldText], list[WorldText]]:
+    """What a GPT reads of the world, and what is held out of it."""
+    return split_documents(60_000, 2_000, prompts=True)
 
 
 def tokenize(texts: list[str], vocabulary: Vocabulary) -> Text:

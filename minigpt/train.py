@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoint, hub
+from common import checkpoint, hub, world
 from common.characters import Characters
 from common.command import UserError, command, python
 from common.config import parse
+from common.corpus import WORLD
 from common.generate import Sampling, generate
 from common.report import Metrics, add_sample, draw_curves, table, verdict
 from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
@@ -28,7 +29,7 @@ from minigpt.model import GPT
 from minigpt.objective import Windows, evaluate, next_token_loss
 from minigpt.recipe import VOCABULARIES, GPTRunConfig, new_model, optimizers
 from minigpt.start import counted_start
-from minigpt.texts import Vocabulary, read_texts, tokenize
+from minigpt.texts import Vocabulary, read_texts, tokenize, world_documents
 
 MODULE = "minigpt.train"
 
@@ -92,6 +93,8 @@ def new_vocabulary(config: GPTRunConfig, texts: list[str], held_out_texts: list[
         return kind.load(folder(config.name) / file)
     if config.tokens == "characters":
         return Characters.of(texts + held_out_texts)
+    if config.corpus == WORLD:
+        return world.vocabulary(config.vocab_size)
     return cached_vocabulary([line for text in texts for line in text.splitlines()], config.vocab_size)
 
 
@@ -125,6 +128,10 @@ def finish(model: GPT, vocabulary: Vocabulary, config: GPTRunConfig, run: Path, 
     result = measured[-1]["bits_per_byte"]
     print(f"held-out bits per byte of counted pairs, no neural network: {to_beat:.3f}; "
           f"this run is {result - to_beat:+.3f} from it (less is better)")
+    if config.corpus == WORLD:
+        best = world.best_bits_per_byte(world_documents()[1])
+        print(f"who knew the grammar of the world would need {best:.3f} on these texts, and nobody less: this run is "
+              f"{result - best:+.3f} from it (a window that begins inside a text does not see its begin)")
     default = replace(GPTRunConfig(), name=config.name, seed=config.seed, resume=config.resume)
     print(verdict("held-out bits per byte", result, *EXPECTED) if config == default
           else f"held-out bits per byte: {result:.3f} (no expectation for these settings)")

@@ -14,7 +14,8 @@ from common.characters import Characters
 from common.corpus import Corpus
 from common.generate import Sampling, generate, greedy
 from minigpt import GPT, GPTConfig, Llama, LlamaConfig, sample, texts
-from minigpt.sample import begin, open_model, write
+from minigpt.pretrained import begin, open_model
+from minigpt.sample import write
 from tests import tiny
 from tests.explain import equal
 from tests.oracle import oracle
