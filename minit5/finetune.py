@@ -2,6 +2,7 @@
 
     python -m minit5.finetune --tasks my.tsv                          from random weights
     python -m minit5.finetune --tasks my.tsv --model runs/minit5      from a run of minit5.pretrain, or a published T5
+    python -m minit5.finetune --tasks world --vocab-size 2000         the tasks of the small world (common/world.py)
 
 A line of the file is task<TAB>input<TAB>target, for example
 
@@ -20,6 +21,7 @@ import torch
 
 from common.command import UserError, command, python
 from common.config import option, parse, read_json
+from common.corpus import WORLD
 from common.report import Metrics, add_sample, draw_curves, table
 from common.run import again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
 from common.trainer import choose_device, fit
@@ -28,7 +30,7 @@ from minit5.objective import Pair, first_loss, in_batches, target_loss
 from minit5.pretrained import open_model, open_vocabulary, publish, save_description
 from minit5.recipe import T5RunConfig, optimizers
 from minit5.scores import chrf, exact_match, rouge_l
-from minit5.tasks import Example, Mixture, encode, read_examples, split
+from minit5.tasks import Example, Mixture, encode, read_examples, split, world_examples
 from minit5.vocabulary import SentinelVocabulary
 from minit5.writer import answer
 
@@ -45,7 +47,7 @@ class FinetuneConfig(T5RunConfig):
     steps: int = option(700, "optimizer steps: steps, not seconds, so that a run can be repeated", low=1)
     eval_every: int = option(175, "steps between two evaluations; the run is saved at each", low=1)
     name: str = option("minit5-tasks", "the run is kept in the folder runs/NAME")
-    tasks: str | None = option(None, "UTF-8 file, a line is task<TAB>input<TAB>target")
+    tasks: str | None = option(None, "UTF-8 file, a line is task<TAB>input<TAB>target; or world, the small world's")
     model: str | None = option(None, "folder to start from, which has its own sizes (default: random weights)")
     batch_size: int = option(64, "rows of a batch", low=1)
     dropout: float = option(0.1, "dropout", low=0, high=0.9)
@@ -62,9 +64,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(config.seed)
     torch.set_flush_denormal(True)  # numbers below 1e-38 make a CPU crawl, and mean nothing
     if config.tasks is None:
-        raise UserError("give a file of tasks: --tasks my.tsv (--help shows what stands in it)")
+        raise UserError("give a file of tasks: --tasks my.tsv (--help shows what stands in it), or --tasks world")
 
-    train, held_out = split(read_examples(Path(config.tasks)))
+    train, held_out = world_examples() if config.tasks == WORLD else split(read_examples(Path(config.tasks)))
     model, vocabulary = start(config, train)
     encoded = encode(train + held_out, vocabulary, config.max_input, config.max_target)
     pairs, questions = encoded[: len(train)], encoded[len(train) :]
@@ -106,7 +108,8 @@ def start(config: FinetuneConfig, train: list[Example]) -> tuple[T5, SentinelVoc
         return T5(sizes), open_vocabulary(folder(config.name), sizes)
     if config.model is None:
         texts = [text for e in train for text in (e.text, e.target)]
-        vocabulary = SentinelVocabulary(cached_vocabulary(texts, config.vocab_size))
+        kind = "bpe" if config.tasks == WORLD else "unigram"  # few different words: see Tokenizer.train
+        vocabulary = SentinelVocabulary(cached_vocabulary(texts, config.vocab_size, kind))
         return T5(config.sizes(vocabulary)), vocabulary
     trained, vocabulary = open_model(Path(config.model))
     model = T5(replace(trained.config, dropout=config.dropout))

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from common import world
 from common.batches import random_state
+from common.columns import read_columns
 from common.command import UserError
-from common.corpus import read_file
 from minit5.objective import Pair, collate
 from minit5.vocabulary import SentinelVocabulary
 
@@ -39,16 +40,7 @@ def read_examples(path: Path) -> list[Example]:
     UserError for a file that cannot be read, one without a line, and a line with another number of columns or an empty
     one.
     """
-    examples = []
-    for n, line in enumerate(read_file(path).split("\n"), start=1):
-        columns = [column.strip() for column in line.split("\t")]
-        if not line.strip():
-            continue
-        if len(columns) != 3 or not all(columns):
-            raise UserError(f"{path}, line {n}: {len(columns)} column{'s' * (len(columns) != 1)}"
-                            f"{', one of them empty' * (not all(columns))}; a line is task<TAB>input<TAB>target")
-        examples.append(Example(*columns))
-    return examples
+    return [Example(*columns) for columns in read_columns(path, {3}, "task<TAB>input<TAB>target")]
 
 
 def split(examples: Sequence[Example], one_in: int = 10) -> tuple[list[Example], list[Example]]:
@@ -73,6 +65,13 @@ def split(examples: Sequence[Example], one_in: int = 10) -> tuple[list[Example],
         raise UserError(f'the task "{min(lost)}" has nothing to learn from: all of its inputs are held out, '
                         "some with those of other tasks; give it more")
     return train, [e for e in examples if e.source in held_out]
+
+
+def world_examples(n: int = 20_000, n_held_out: int = 2_000) -> tuple[list[Example], list[Example]]:
+    """The tasks of the small world (common/world.py): to train on, and held out."""
+    train, held_out = (world.examples("text-to-text", size, held_out=kept)
+                       for size, kept in ((n, False), (n_held_out, True)))
+    return [Example(*example) for example in train], [Example(*example) for example in held_out]
 
 
 def rates(sizes: Sequence[int], temperature: float) -> np.ndarray:
