@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train-minibert train-minigpt train-minit5 test lint bench weights notebooks clean
+.PHONY: help train-minibert train-minigpt train-minit5 lecture test lint bench weights notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ train-minigpt: .venv/light ## train a GPT on real text, about five minutes on a 
 
 train-minit5: .venv/light ## pre-train a T5 on real text, about five minutes on a laptop
 	$(PY) -m minit5.pretrain $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
+
+lecture: .venv/light ## answer every example sentence of the lecture with models trained here
+	$(PY) -m notebooks.lecture $(ARGS)
 
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)
