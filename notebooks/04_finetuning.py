@@ -38,7 +38,7 @@ from minibert.start import counted_start
 from minibert.tasks import predict, task_loss
 
 SHORT = os.environ.get("MINIFORMERS_SHORT", "") not in ("", "0")  # the quick form, for tests
-STEPS, DOCUMENTS, TAUGHT, HELD_OUT, SEEDS = (3, 2_000, 3, 40, 1) if SHORT else (700, 15_000, 100, 400, 3)
+STEPS, DOCUMENTS, TAUGHT, HELD_OUT, SEEDS = (3, 2_000, 3, 40, 1) if SHORT else (600, 15_000, 100, 400, 3)
 
 torch.manual_seed(0)
 torch.set_flush_denormal(True)  # numbers below 1e-38 make a CPU crawl, and mean nothing
