@@ -63,7 +63,7 @@ def rows_of(examples: Sequence[Answered], labels: Sequence[str], vocabulary: Voc
             whole |= holds
             targets = [begin + inside[0] - start, begin + inside[-1] - start] if holds else [0, 0]
             rows.append(Window(row, segments, targets, number, begin, places[start : start + room]))
-        lost += not whole
+        lost += bool(example.answer) and not whole  # nobody knows the answer when a user asks
     return rows, (f"{lost:,} of {len(examples):,} answers fit into no window of {max_len} tokens: they are learned as "
                   "not there, and count as missed" if lost else "")
 

@@ -118,7 +118,8 @@ def test_asking(folder, task, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     arguments, expected = ASKED[task]
     predict.main([*arguments, "--model", f"runs/{task}"])
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    equal(err, "", "all of it fits: no warning")
     assert expected in (out.splitlines()[1] if task == "classify" else out), out
     if task == "tag":
         equal([line.split() for line in out.splitlines()[1:]], [["old", "O"], ["cat", "B-ANIMAL"], ["river", "B-PLACE"],
