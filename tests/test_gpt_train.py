@@ -15,7 +15,7 @@ from common.command import UserError
 from common.corpus import Corpus
 from common.report import Metrics
 from common.tokenizer import Tokenizer
-from minigpt import GPT, Qwen3, Qwen3Config, load, sample, texts, train
+from minigpt import GPT, Qwen3, Qwen3Config, load, pretrained, sample, texts, train
 from minigpt.objective import evaluate
 from minigpt.recipe import GPTRunConfig, load_run, new_model, optimizers
 from minigpt.texts import read_texts, tokenize
@@ -315,7 +315,7 @@ def test_the_printed_command_asks_this_run(here, capsys, flags):
     prompt, *rest = shlex.split(line.partition("python -m minigpt.sample ")[2].rpartition("  ")[0])
     with pytest.MonkeyPatch.context() as patch:
         asked = []
-        patch.setattr(sample, "load_run", lambda directory: asked.append(directory.name) or load_run(directory))
+        patch.setattr(pretrained, "load_run", lambda directory: asked.append(directory.name) or load_run(directory))
         try:
             sample.main([prompt, *rest, "--max-new", "3"])
         except SystemExit:
