@@ -2,7 +2,7 @@
 
 Both lists were fixed before any model was trained on the world (common/world.py), which never shows one of these
 sentences in training. The paraphrases are there so that nobody, the authors included, can fit the world to the
-eighteen rows of the lecture alone.
+rows of the lecture alone.
 
 How an answer is judged: a blank or a continuation is open, so the lecture's answer has to be among the five best; all
 else is closed, and the best answer has to be equal to the lecture's.
