@@ -99,7 +99,7 @@ class Attention(nn.Module):
         self.d_head = d_head or d_model // n_heads
         self.dropout, self.scale = dropout, scale
         q_width, kv_width = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
-        self.qkv = Stacked(d_model, (q_width, kv_width, kv_width), bias=bias)
+        self.qkv = Stacked(d_model, (q_width, kv_width, kv_width), bias=bias, names=("q", "k", "v"))
         self.out = nn.Linear(q_width, d_model, bias=bias)
 
     def project(self, x: Tensor, context: Tensor | KeysValues | None = None,

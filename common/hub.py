@@ -1,8 +1,9 @@
 """Published checkpoints: the Hugging Face layout, config.json beside model.safetensors (older: pytorch_model.bin).
 
 This file knows no model. A model package says in a `Layout` what its published form calls things. `views` shows the
-parameters cut and named like that, in the model's own memory; `save` writes the views, `load` copies a file into them.
-So nothing can be right in one direction and wrong in the other, and tied parameters stay tied: none is replaced.
+parameters cut and named like that, in the model's own memory; `save` writes the views, `load` copies a file into them
+(common/weight_files.py). So nothing can be right in one direction and wrong in the other, and tied parameters stay
+tied: none is replaced.
 """
 
 import json
@@ -10,17 +11,14 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import torch.nn as nn
 from torch import Tensor
 
-from common import checkpoint
+from common import checkpoint, weight_files
 from common.command import UserError
-
-INSTALL = 'needs the package safetensors: pip install -c constraints.txt -e ".[hub]"'
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,9 @@ class Layout:
     def translate(self, module: str) -> tuple[str, ...]:
         """The published modules of one of ours: `blocks.3.qkv` -> (`layer.3.query`, `layer.3.key`, `layer.3.value`)."""
         layer = re.search(r"\.(\d+)\.", module)
+        if any_layer(module) not in self.modules:
+            raise UserError(f"{self.architecture} has no name for {module}: what a LoRA or an adapter adds is saved by "
+                            "itself; take it out of the model first")
         return tuple(name.format(i=layer and layer[1]) for name in as_tuple(self.modules[any_layer(module)]))
 
     def bare(self, name: str) -> str:
@@ -79,17 +80,6 @@ def save(model: nn.Module, layout: Layout, directory: Path, labels: Sequence[str
 
     labels: what the outputs of a fine-tuned model mean, in their order.
     """
-    if not find_spec("safetensors"):
-        raise UserError(f"writing model.safetensors {INSTALL}")
-    import safetensors.torch
-
-    def write(part: Path) -> None:
-        try:
-            safetensors.torch.save_file(tensors, part, metadata={"format": "pt"})
-        except safetensors.SafetensorError as error:  # its word for a full disk
-            raise OSError(error) from error
-
-    tensors = {name: view.cpu().contiguous() for name, view in views(model, layout).items()}
     config = {"architectures": [layout.architecture]}
     values = {ours: getattr(model.config, ours) for ours in layout.config}
     values |= {ours: words[values[ours]] for ours, words in layout.words.items()}
@@ -100,11 +90,7 @@ def save(model: nn.Module, layout: Layout, directory: Path, labels: Sequence[str
     if labels:
         config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     text = json.dumps(config, indent=2) + "\n"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the directory {directory} cannot be made ({error.strerror})") from error
-    checkpoint.write_atomically(directory / "model.safetensors", write)
+    weight_files.write(views(model, layout), directory / "model.safetensors")
     checkpoint.write_atomically(directory / "config.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -114,7 +100,7 @@ def load(model_class: Callable, config_class: Callable, layout: Layout, director
     UserError for a missing or damaged file, another kind of model, a tensor that is missing, superfluous or misshapen.
     """
     fields, saved_as = _read_config(directory, config_class, layout)
-    path, tensors = _read_tensors(directory)
+    path, tensors = weight_files.read(directory, "model.safetensors", "pytorch_model.bin")
     try:
         model = model_class(config_class(**fields))
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
@@ -209,33 +195,3 @@ def _read_config(directory: Path, config_class: Callable, layout: Layout) -> tup
         if not isinstance(value, (int, float)) and not may_be_null:
             raise UserError(f"{path} says {theirs[ours]} = {value!r}, which is not a number")
     return fields, published.get("architectures", "an unknown class")
-
-
-def _read_tensors(directory: Path) -> tuple[Path, dict[str, Tensor]]:
-    """The file of weights and what it holds; large models are cut into several files, and an index names them.
-
-    Safetensors are mapped, not read, so they take no second memory.
-    """
-    path, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
-    index = directory / "model.safetensors.index.json"
-    whole = index if index.is_file() and not path.is_file() else path
-    if whole.is_file() and find_spec("safetensors"):
-        import safetensors.torch
-        part = whole
-        errors = safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError
-        try:
-            names = set(json.loads(index.read_bytes())["weight_map"].values()) if whole == index else {path.name}
-            tensors = {}
-            for name in sorted(names):
-                part = directory / Path(name).name  # an index names files of its own folder
-                tensors |= safetensors.torch.load_file(part)
-            return whole, tensors
-        except errors as error:
-            raise UserError(f"{part} is missing or damaged: it cannot be read as safetensors") from error
-    if not pickled.is_file():
-        raise UserError(f"reading {whole} {INSTALL}" if whole.is_file() else
-                        f"{directory} holds neither model.safetensors nor pytorch_model.bin")
-    tensors = checkpoint.load(pickled)
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{pickled} is not a checkpoint of a model: it holds more than named tensors")
-    return pickled, tensors

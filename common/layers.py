@@ -13,11 +13,12 @@ class Stacked(nn.Linear):
 
     parts: how many rows each of them has. The output holds theirs side by side; `.split(parts, dim=-1)` takes it apart.
     Published checkpoints keep each map by itself; common/hub.py cuts the matrix at `parts` for them.
+    names: what the maps are called, so that one of them can be meant alone (lora/lora.py).
     """
 
-    def __init__(self, d_in: int, parts: tuple[int, ...], bias: bool = True) -> None:
+    def __init__(self, d_in: int, parts: tuple[int, ...], bias: bool = True, names: tuple[str, ...] = ()) -> None:
         super().__init__(d_in, sum(parts), bias)
-        self.parts = parts
+        self.parts, self.names = parts, names
 
     def some(self, x: Tensor, first: int, end: int) -> Tensor:
         """What the parts first ... end - 1 say of x, side by side, and the others are not asked."""
@@ -54,7 +55,7 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor], dropout: float = 0.0) -> None:
         super().__init__()
-        self.gate_up = Stacked(d_model, (d_ff, d_ff), bias=False)  # W and V
+        self.gate_up = Stacked(d_model, (d_ff, d_ff), bias=False, names=("gate", "up"))  # W and V
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(d_ff, d_model, bias=False)

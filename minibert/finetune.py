@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoint, hub
+from common import checkpoint, weight_files
 from common.command import UserError, command, python
 from common.config import option, parse, read_json
 from common.labelled import text_of
@@ -174,7 +174,7 @@ def finish(model: BertWithHead, vocabulary: Vocabulary, config: FinetuneConfig, 
         save_vocabulary(vocabulary, run / "published")
         rows.append([f"{run / 'published'}", f"the same model for transformers' {model.layout.architecture}"])
     else:
-        print(f"{run / 'published'} {hub.INSTALL}")
+        print(f"{run / 'published'} {weight_files.INSTALL}")
     print(table(["next:", ""], [[f"  {line}", what] for line, what in rows]))
 
 

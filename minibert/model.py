@@ -66,6 +66,8 @@ class Embeddings(nn.Module):
 class BertModel(nn.Module):
     """The encoder, and the pooler that turns the state of [CLS] into a vector for the whole input."""
 
+    layout = BERT_MODEL
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
@@ -100,11 +102,11 @@ class BertModel(nn.Module):
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "BertModel":
         """The model in a directory of the Hugging Face layout, dropout off; see common/hub.py for what is refused."""
-        return hub.load(cls, BertConfig, BERT_MODEL, Path(directory))
+        return hub.load(cls, BertConfig, cls.layout, Path(directory))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write that layout: config.json and model.safetensors, which `transformers` opens."""
-        hub.save(self, BERT_MODEL, Path(directory))
+        hub.save(self, self.layout, Path(directory))
 
 
 class MaskedLMHead(nn.Module):
@@ -126,6 +128,8 @@ class MaskedLMHead(nn.Module):
 
 class BertForPreTraining(nn.Module):
     """BERT with both heads of its pre-training: masked words, and "is B what follows A?"."""
+
+    layout = BERT_FOR_PRETRAINING
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -156,11 +160,11 @@ class BertForPreTraining(nn.Module):
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "BertForPreTraining":
         """The model in a directory of the Hugging Face layout, dropout off; see common/hub.py for what is refused."""
-        return hub.load(cls, BertConfig, BERT_FOR_PRETRAINING, Path(directory))
+        return hub.load(cls, BertConfig, cls.layout, Path(directory))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write that layout. `transformers` opens the model; it cannot read our tokenizer.model, so hand it ids."""
-        hub.save(self, BERT_FOR_PRETRAINING, Path(directory))
+        hub.save(self, self.layout, Path(directory))
 
 
 def initialise(module: nn.Module) -> None:

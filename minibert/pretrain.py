@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoint, hub, world
+from common import checkpoint, weight_files, world
 from common.batches import tokenize
 from common.command import UserError, command, python
 from common.config import parse
@@ -132,7 +132,7 @@ def finish(model: BertForPreTraining, config: PretrainConfig, run: Path, to_beat
         model.save_pretrained(run / "published")
         rows.append([f"{run / 'published'}", "the same model for transformers' BertForPreTraining.from_pretrained"])
     else:
-        print(f"{run / 'published'} {hub.INSTALL}")
+        print(f"{run / 'published'} {weight_files.INSTALL}")
     print(table(["next:", ""], [[f"  {command}", what] for command, what in rows]))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoint, hub, world
+from common import checkpoint, weight_files, world
 from common.characters import Characters
 from common.command import UserError, command, python
 from common.config import parse
@@ -151,7 +151,7 @@ def finish(model: GPT, vocabulary: Vocabulary, config: GPTRunConfig, run: Path, 
         vocabulary.save(run / "published" / VOCABULARIES[config.tokens][0])
         rows.append([f"{run / 'published'}", f"the same model for transformers' {model.layout.architecture}"])
     else:
-        print(f"{run / 'published'} {hub.INSTALL}")
+        print(f"{run / 'published'} {weight_files.INSTALL}")
     print(table(["next:", ""], [[f"  {line}", what] for line, what in rows]))
 
 

@@ -112,6 +112,8 @@ class TiedHead(nn.Linear):
 class T5(nn.Module):
     """Embeddings shared by both sides, a pre-norm encoder, a pre-norm decoder with cross-attention, and the head."""
 
+    layout = T5_LAYOUT
+
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.config = config
@@ -201,11 +203,11 @@ class T5(nn.Module):
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "T5":
         """The model in a directory of the Hugging Face layout, dropout off; see common/hub.py for what is refused."""
-        return hub.load(cls, T5Config, T5_LAYOUT, Path(directory))
+        return hub.load(cls, T5Config, cls.layout, Path(directory))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write that layout: config.json and model.safetensors, which `transformers` opens."""
-        hub.save(self, T5_LAYOUT, Path(directory))
+        hub.save(self, self.layout, Path(directory))
 
 
 def initialise(model: T5) -> None:

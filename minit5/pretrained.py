@@ -4,7 +4,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from common import checkpoint, hub
+from common import checkpoint, weight_files
 from common.checkpoint import read_text
 from common.command import UserError
 from common.config import read_json, write_json
@@ -75,7 +75,7 @@ def save_vocabulary(vocabulary: SentinelVocabulary, directory: Path) -> None:
 def publish(model: T5, vocabulary: SentinelVocabulary, run: Path) -> list[list[str]]:
     """Write the best weights of a run in the layout of Hugging Face; -> rows for a table: [[folder, what it is]]."""
     if not find_spec("safetensors"):
-        print(f"{run / 'published'} {hub.INSTALL}")
+        print(f"{run / 'published'} {weight_files.INSTALL}")
         return []
     checkpoint.load_weights(model, run / "best.pt")
     model.save_pretrained(run / "published")

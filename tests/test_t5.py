@@ -93,7 +93,6 @@ def equals_theirs(ours: T5, theirs: nn.Module, mistake: str) -> None:
     answers = torch.randint(ours.config.vocab_size, (int(real.sum()),))
     for logits in (came, expected):
         F.cross_entropy(logits[real], answers).backward()
-    ours.layout = T5_LAYOUT  # where agree_gradients looks
     agree_gradients(ours, theirs)
 
 
