@@ -55,6 +55,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
                      for row in cells)
 
 
+def cut(text: str, most: int) -> str:
+    """A cell that is not longer than `most` letters.
+
+    >>> cut("a long sentence", 7)
+    'a long…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 

@@ -23,7 +23,7 @@ from common.command import UserError, command, python
 from common.config import option, parse, read_json
 from common.labelled import text_of
 from common.optim import adamw
-from common.report import Metrics, add_sample, draw_curves, table
+from common.report import Metrics, add_sample, cut, draw_curves, table
 from common.run import RunConfig, again, cached_vocabulary, folder, new_folder, says_how_to_go_on, settings, short_hash
 from common.trainer import choose_device, fit
 from minibert.heads import BertWithHead
@@ -34,6 +34,7 @@ from minibert.tasks import Task, load_task, predict, task_loss
 
 MODULE = "minibert.finetune"
 N_SHOWN = 6  # held-out examples in the table of each evaluation
+WIDE = 100  # letters of one of them at most: the context of a question may be a page
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         measured = task.head.scores(given, task.dev)
         every = max(1, len(given) // N_SHOWN)
         shown = table(["held out", "answered", "truth", ""], [
-            [text, answered, truth, "✓" if answered == truth else ""]
+            [cut(text, WIDE), answered, truth, "✓" if answered == truth else ""]
             for text, answered, truth in map(task.head.shown, task.dev[::every][:N_SHOWN], given[::every])])
         print(f"\nstep {step:,}: held-out loss {loss:.3f}, "
               + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items()) + f"\n{shown}\n")
@@ -166,7 +167,8 @@ def finish(model: BertWithHead, vocabulary: Vocabulary, config: FinetuneConfig, 
         print(f"the weights of step {best['step']:,} have the smallest held-out loss, {best['held_out_loss']:.3f}, "
               f"with {panels[0].replace('_', ' ')} {best[panels[0]]:.3f}: they are in best.pt, and predict takes them")
     which = [] if run.name == FinetuneConfig().name else ["--model", run.as_posix()]
-    rows = [[shlex.join([python(), "-m", "minibert.predict", *which, *arguments_for(task.dev[0])]), "ask this model"],
+    shortest = min(task.dev, key=lambda example: len(text_of(example)))
+    rows = [[shlex.join([python(), "-m", "minibert.predict", *which, *arguments_for(shortest)]), "ask this model"],
             [again(MODULE, run), "go on with a run that was stopped"]]
     if find_spec("safetensors"):
         checkpoint.load_weights(model, run / "best.pt")  # those that predict takes

@@ -19,7 +19,7 @@ from common.checkpoint import write_atomically
 from common.command import UserError, command, python
 from common.config import option, parse
 from common.lecture import LECTURE, PARAPHRASES, Question
-from common.report import table
+from common.report import cut, table
 from minibert import finetune as bert_finetune
 from minibert import pretrain as bert_pretrain
 from minigpt import train as gpt_train
@@ -113,9 +113,9 @@ def answered(question: Question, answerer) -> tuple[list, tuple[bool, bool] | No
     ticks = ["" if not question.answers else "✓" if right else "✗" for right in results]
     shown = question.text if not question.context else f"{question.text} | {question.context}"
     model = next(model.name for model in MODELS if question.kind in model.kinds)
-    line = [question.where, question.kind, short(shown), short(", ".join(guesses)),
-            short(" or ".join(question.answers) or "-"), ticks[0], model, f"{seconds:.2f}",
-            short(", ".join(counted), 24),
+    line = [question.where, question.kind, cut(shown, WIDE), cut(", ".join(guesses), WIDE),
+            cut(" or ".join(question.answers) or "-", WIDE), ticks[0], model, f"{seconds:.2f}",
+            cut(", ".join(counted), 24),
             ticks[1]]
     return line, results if question.answers else None
 
@@ -126,10 +126,6 @@ def is_right(question: Question, guesses: list[str]) -> bool:
         return any(guess == answer + particle for guess in guesses for answer in question.answers
                    for particle in PARTICLES)
     return guesses[0] in question.answers
-
-
-def short(text: str, wide: int = WIDE) -> str:
-    return text if len(text) <= wide else f"{text[: wide - 1]}…"
 
 
 def print_seconds(runs: dict[str, Path]) -> None:

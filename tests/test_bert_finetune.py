@@ -126,6 +126,18 @@ def test_asking(folder, task, monkeypatch, capsys):
                                                                ["red", "O"]], "a tag for each word")
 
 
+def test_a_context_of_a_page_fits_into_a_line(here, capsys):
+    pages = ["old cat river red " * n for n in (1, 200, 200)]
+    data = [{"paragraphs": [{"context": page, "qas": [{"id": "1", "question": "where ?", "answers": [
+        {"text": "river", "answer_start": 8}]}]}]} for page in pages]
+    Path("pages.json").write_text(json.dumps({"data": data}))
+    finetune.main([*SMALL, "--task", "answer", "--train", OWN["answer"], "--dev", "pages.json", "--steps", "1"])
+    out = capsys.readouterr().out
+    longest = max(map(len, out.splitlines()))
+    assert longest < 250, f"a line of {longest} letters: contexts are cut, and the shortest one is offered for asking"
+    assert "--context=old cat river red '" in out, out
+
+
 def test_from_a_pretrained_run_and_frozen(folder, monkeypatch, capsys):
     """Frozen: the encoder is that of the run, bit for bit; else it has moved. From scratch it never was."""
     monkeypatch.chdir(folder)

@@ -8,7 +8,7 @@ import pytest
 from common.command import UserError
 from common.lecture import LECTURE, PARAPHRASES, Question
 from notebooks import lecture
-from notebooks.lecture import MODELS, answered, is_right, short
+from notebooks.lecture import MODELS, answered, is_right
 from tests.explain import equal
 
 
@@ -78,7 +78,6 @@ def test_lines_of_the_table():
     unanswered = next(q for q in LECTURE if not q.answers)
     line, result = answered(unanswered, Fixed("there", "a"))
     equal((result, line[5], line[4]), (None, "", "-"), "where the lecture gives no answer nothing is counted")
-    equal(short("a" * 100, 10), "aaaaaaaaa…", "long texts are cut")
 
 
 def test_what_is_trained_and_what_is_not(tmp_path, monkeypatch, capsys):
