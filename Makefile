@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train-minibert train-minigpt train-minit5 lecture test lint bench weights notebooks clean
+.PHONY: help train-minibert train-minigpt train-minit5 lecture lora test lint bench weights notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -32,6 +32,13 @@ train-minit5: .venv/light ## pre-train a T5 on real text, about five minutes on 
 lecture: .venv/light ## answer every example sentence of the lecture with models trained here
 	$(PY) -m notebooks.lecture $(ARGS)
 
+# its base is trained where there is none yet
+LORA_BASE ?= runs/lora-base
+lora: .venv/light ## adapt a GPT with LoRA, adapters, a soft prompt, a prefix: what each costs and reaches
+	test -e $(LORA_BASE)/best.pt || $(PY) -m minigpt.train --corpus world --vocab-size 3000 --d-model 128 --steps 1500 \
+		--eval-every 500 --name $(notdir $(LORA_BASE))
+	$(PY) -m lora.finetune --model $(LORA_BASE) --method all --seeds 3 --epochs 6 $(ARGS)
+
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)
 
@@ -42,6 +49,7 @@ bench: .venv/full ## compare the speed of training and writing with transformers
 	$(PY) -m tests.benchmarks.bench_minibert $(ARGS)
 	$(PY) -m tests.benchmarks.bench_minigpt $(ARGS)
 	$(PY) -m tests.benchmarks.bench_minit5 $(ARGS)
+	$(PY) -m tests.benchmarks.bench_lora $(ARGS)
 
 weights: .venv/light ## fetch the published weights that some tests read (90 MB)
 	$(PY) -m tests.fetch_weights $(ARGS)

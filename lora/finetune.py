@@ -104,6 +104,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{len(task.train):,} examples to learn from, {len(task.dev):,} held out; labels {', '.join(labels)}\n"
           f"model: {config.model}, {sum(p.numel() for p in base.model.parameters()):,} parameters, "
           f"on {choose_device()} with {torch.get_num_threads()} threads")
+    for method in methods:
+        changed(method, config.seed, base, task, labels, config)  # what is refused is refused before any training
     results = {method: [adapt(method, seed, base, task, labels, config)
                         for seed in range(config.seed, config.seed + config.seeds)] for method in methods}
     print("\n" + comparison(results))
@@ -113,13 +115,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def adapt(method: str, seed: int, base: Base, task: Task, labels: list[str], config: FinetuneConfig) -> Result:
     """One run: a copy of the base, changed by the method, trained, judged, and saved without the base."""
-    torch.manual_seed(seed)
-    model = Classifier(copy.deepcopy(base.model), base.read, labels).to(choose_device())
-    texts = [base.tokens(example.text, example.second) for example in task.train]
-    words = [token for ids, _ in texts for token in ids]
-    words = [words[i] for i in random_state(seed).choice(len(words), min(config.n_virtual, len(words)), replace=False)]
-    sizes = Sizes(config.rank, config.alpha, tuple(config.targets.split(",")), config.d_bottleneck)
-    begin = METHODS[method].change(model.model, sizes, words) or []
+    model, begin = changed(method, seed, base, task, labels, config)
     rows, questions = (rows_of(examples, labels, base, begin) for examples in (task.train, task.dev))
     batches = Shuffled(rows, config.batch_size, base.pad_id, seed)
     steps = config.steps or config.epochs * batches.per_epoch // config.accumulate
@@ -145,6 +141,17 @@ def adapt(method: str, seed: int, base: Base, task: Task, labels: list[str], con
     print(f"held-out accuracy {accuracy:.3f}; saved without the base: {run / 'adapter.pt'}, {megabytes:.3f} MB")
     return Result(sum(p.numel() for p in trained), sum(p.numel() for p in model.parameters()), accuracy, seconds,
                   megabytes)
+
+
+def changed(method: str, seed: int, base: Base, task: Task, labels: list[str],
+            config: FinetuneConfig) -> tuple[Classifier, list[int]]:
+    """A copy of the base with a new layer for the labels, ready for the method; the words of a soft prompt, if any."""
+    torch.manual_seed(seed)
+    model = Classifier(copy.deepcopy(base.model), base.read, labels).to(choose_device())
+    seen = [token for example in task.train for token in base.tokens(example.text, example.second)[0]]
+    words = [seen[i] for i in random_state(seed).choice(len(seen), min(config.n_virtual, len(seen)), replace=False)]
+    sizes = Sizes(config.rank, config.alpha, tuple(config.targets.split(",")), config.d_bottleneck)
+    return model, METHODS[method].change(model.model, sizes, words) or []
 
 
 def rows_of(examples: Sequence[Classified], labels: list[str], base: Base, begin: list[int]) -> list[Row]:

@@ -58,7 +58,7 @@ def refused(capsys, main, *argv: str, code: int = 2) -> str:
         main(list(argv))
     equal(ended.value.code, code, "exit code")
     lines = capsys.readouterr().err.splitlines()
-    made = [run for run in Path("runs").glob("*") if not any(run.glob("*.pt"))]
+    made = [run for run in Path("runs").glob("*") if run.is_dir() and not any(run.glob("*.pt"))]
     assert not made, f"a mistake leaves no empty folder behind, came {made}"
     assert len(lines) == 1 and lines[0].startswith("error: "), f'expected one line "error: ...", came {lines}'
     return lines[0]
