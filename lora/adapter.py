@@ -3,7 +3,7 @@
     f(x) = W_up ReLU(W_down x + b_down) + b_up          D -> m -> D with m much smaller than D
 
     serial     y + f(y) for the output y of each sublayer     Houlsby et al. 2019 (arXiv:1902.00751), section 2.1
-    parallel   y + s f(x), x what the feed-forward reads      He et al. 2022 (arXiv:2110.04366), table 1 and section 4.6
+    parallel   y + s f(x), x what the feed-forward reads      He et al. 2022 (arXiv:2110.04366), table 1 and section 4.5
 
 W_up and b_up begin at zero, so that the model is at first what it was (Houlsby: "near-identity"; here exactly).
 """
@@ -46,7 +46,7 @@ class SerialAdapter(nn.Module):
 
 
 class ParallelAdapter(nn.Module):
-    """Beside a sublayer, reading what it reads: nothing waits for it. s = 4 was the best of the paper's section 4.6."""
+    """Beside a sublayer, reading what it reads: nothing waits for it. s = 4 was the best of the paper's section 4.5."""
 
     def __init__(self, base: nn.Module, d_model: int, d_bottleneck: int, scale: float = 4.0) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class ParallelAdapter(nn.Module):
 def add_serial_adapters(model: nn.Module, d_bottleneck: int = 8, patterns: Sequence[str] = SUBLAYERS) -> None:
     """Freeze the model but for its norms, and put an adapter behind each sublayer.
 
-    The norms are trained as well: 2 D numbers each (section 2.1). UserError as `add`.
+    The norms are trained as well, they are small (section 2.1). UserError as `add`.
     """
     add(model, SerialAdapter, d_bottleneck, patterns)
     for name, p in model.named_parameters():

@@ -25,7 +25,7 @@ from common import checkpoint
 from common.batches import random_state
 from common.command import UserError, command
 from common.config import option, parse, write_json
-from common.labelled import Classified
+from common.labelled import Classified, text_of
 from common.optim import adamw
 from common.report import Metrics
 from common.trainer import TrainConfig, choose_device, fit
@@ -36,14 +36,17 @@ from lora.published import save_adapter
 from lora.saved import save_trained
 from lora.wrapping import trainable_line, trainable_parameters
 from minibert import classifying
-from minibert.pretrained import open_encoder
-from minibert.rows import Row, Shuffled, frame
+from minibert.classifying import too_long
+from minibert.pretrained import open_encoder, save_labels
+from minibert.rows import Row, Shuffled
 from minibert.tasks import Task, load_task, predict, task_loss
 from minigpt.in_context import start_of
+from minigpt.pretrained import MODELS
 from minigpt.pretrained import open_model as open_gpt
 from minit5.pretrained import open_model as open_t5
 
 LONGEST = 256  # tokens that a T5 reads here; it has no limit of its own
+SHORTEST = 8  # tokens that a soft prompt has to leave for the text
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,23 @@ class FinetuneConfig(TrainConfig):
     batch_size: int = option(32, "rows of a batch", low=1)
     lr: float | None = option(None, "learning rate of AdamW (default: that of the method, lora/methods.py)", low=0)
     rank: int = option(8, "r of LoRA", low=1)
-    alpha: float = option(16.0, "alpha of LoRA: what it adds is multiplied by alpha / r", low=0)
+    alpha: float = option(16.0, "alpha of LoRA: what it adds is multiplied by alpha / r", low=0.001)
     targets: str = option("q,v", "what LoRA adapts: ends of names, with commas")
     d_bottleneck: int = option(8, "width of an adapter's middle", low=1)
     n_virtual: int = option(10, "vectors of a soft prompt, places of a prefix", low=1)
 
 
+Rows = Callable[[Sequence[Classified], Sequence[str], int], tuple[list[Row], str]]
+
+
 @dataclass(frozen=True)
 class Base:
-    """A trained model, how a state is read off it, and how it reads text: tokens of a sentence, or of two."""
+    """A trained model, how a state is read off it, and how it reads examples."""
 
     model: nn.Module
     read: Read
-    tokens: Callable[[str, str | None], tuple[list[int], list[int]]]  # -> ids, segments
-    prompt_at: int  # where a soft prompt stands in the row: behind the token that begins every text, if there is one
+    rows: Rows  # examples, labels, most tokens -> rows, and one line that says what did not fit
+    prompt_at: int  # where a soft prompt stands in a row: behind the token that begins every text, if there is one
     pad_id: int
     max_len: int
 
@@ -106,22 +112,28 @@ def main(argv: list[str] | None = None) -> None:
           f"on {choose_device()} with {torch.get_num_threads()} threads")
     for method in methods:
         changed(method, config.seed, base, task, labels, config)  # what is refused is refused before any training
-    results = {method: [adapt(method, seed, base, task, labels, config)
-                        for seed in range(config.seed, config.seed + config.seeds)] for method in methods}
-    print("\n" + comparison(results))
+    results: dict[str, list[Result]] = {}
+    try:
+        for method in methods:
+            for seed in range(config.seed, config.seed + config.seeds):
+                result = adapt(method, seed, base, task, labels, config)
+                results.setdefault(method, []).append(result)
+    finally:  # after Ctrl-C as well: what is done is done
+        if results:
+            print("\n" + comparison(results))
     if len(results) > 1:
         print(draw_comparison(results, Path("runs") / f"{config.name}.png"))
 
 
 def adapt(method: str, seed: int, base: Base, task: Task, labels: list[str], config: FinetuneConfig) -> Result:
     """One run: a copy of the base, changed by the method, trained, judged, and saved without the base."""
-    model, begin = changed(method, seed, base, task, labels, config)
-    rows, questions = (rows_of(examples, labels, base, begin) for examples in (task.train, task.dev))
+    model, words = changed(method, seed, base, task, labels, config)
+    (rows, not_read), (questions, _) = (rows_of(some, labels, base, words) for some in (task.train, task.dev))
     batches = Shuffled(rows, config.batch_size, base.pad_id, seed)
-    steps = config.steps or config.epochs * batches.per_epoch // config.accumulate
+    steps = config.steps or config.epochs * -(-batches.per_epoch // config.accumulate)
     timed = replace(config, steps=steps, eval_every=config.eval_every or steps, seed=seed)
     trained = trainable_parameters(model)
-    print(f"\n{method}, seed {seed}; {trainable_line(model)}")
+    print(f"\n{method}, seed {seed}; {trainable_line(model)}" + f"\n{not_read}" * bool(not_read))
     run = checkpoint.new_run(f"{config.name}-{method}-{seed}")
     write_json(replace(timed, method=method, seeds=1), run / "config.json")
 
@@ -135,6 +147,9 @@ def adapt(method: str, seed: int, base: Base, task: Task, labels: list[str], con
     seconds = time.perf_counter() - start
     accuracy = Metrics(run / "metrics.jsonl").read()[-1]["accuracy"]
     save_trained(model, run / "adapter.pt")
+    for whole in ("last.pt", "best.pt"):  # they hold the base as well
+        (run / whole).unlink()
+    save_labels(labels, run)
     if method == "lora" and find_spec("safetensors"):
         save_adapter(model.model, run / "peft", config.model)
     megabytes = (run / "adapter.pt").stat().st_size / 1e6
@@ -148,22 +163,26 @@ def changed(method: str, seed: int, base: Base, task: Task, labels: list[str],
     """A copy of the base with a new layer for the labels, ready for the method; the words of a soft prompt, if any."""
     torch.manual_seed(seed)
     model = Classifier(copy.deepcopy(base.model), base.read, labels).to(choose_device())
-    seen = [token for example in task.train for token in base.tokens(example.text, example.second)[0]]
-    words = [seen[i] for i in random_state(seed).choice(len(seen), min(config.n_virtual, len(seen)), replace=False)]
-    sizes = Sizes(config.rank, config.alpha, tuple(config.targets.split(",")), config.d_bottleneck)
-    return model, METHODS[method].change(model.model, sizes, words) or []
+    some, _ = base.rows(task.train[:200], labels, base.max_len)
+    seen = [token for row in some for token in row.ids[base.prompt_at :]]
+    start = [seen[i] for i in random_state(seed).choice(len(seen), min(config.n_virtual, len(seen)), replace=False)]
+    targets = tuple(target.strip() for target in config.targets.split(","))
+    sizes = Sizes(config.rank, config.alpha, targets, config.d_bottleneck)
+    words = METHODS[method].change(model.model, sizes, start) or []
+    if base.max_len - len(words) < SHORTEST:
+        raise UserError(f"a prompt of {len(words)} vectors leaves no room for a text: the model reads {base.max_len} "
+                        "tokens")
+    return model, words
 
 
-def rows_of(examples: Sequence[Classified], labels: list[str], base: Base, begin: list[int]) -> list[Row]:
-    """A row for each example, with the words of a soft prompt in it; what is longer than the model reads is cut off."""
-    rows = []
-    for example in examples:
-        ids, segments = base.tokens(example.text, example.second)
-        ids, segments = ids[: base.max_len - len(begin)], segments[: base.max_len - len(begin)]
-        at = base.prompt_at
-        rows.append(Row([*ids[:at], *begin, *ids[at:]], [*segments[:at], *[0] * len(begin), *segments[at:]],
-                        [labels.index(example.label)]))
-    return rows
+def rows_of(examples: Sequence[Classified], labels: list[str], base: Base, words: list[int]) -> tuple[list[Row], str]:
+    """A row for each example, with the words of a soft prompt in it; and what did not fit, if anything."""
+    rows, at = [], base.prompt_at
+    made, not_read = base.rows(examples, labels, base.max_len - len(words))
+    for row in made:
+        rows.append(replace(row, ids=[*row.ids[:at], *words, *row.ids[at:]],
+                            segments=[*row.segments[:at], *[0] * len(words), *row.segments[at:]]))
+    return rows, not_read
 
 
 def open_base(directory: Path) -> Base:
@@ -171,24 +190,33 @@ def open_base(directory: Path) -> Base:
     kind = kind_of(directory)
     if kind == "bert":
         encoder, vocabulary = open_encoder(directory, dropout=0.0)
-        def of_bert(first: str, second: str | None) -> tuple[list[int], list[int]]:
-            return frame(vocabulary, vocabulary.encode(first), None if second is None else vocabulary.encode(second))
+        def of_bert(examples: Sequence[Classified], labels: Sequence[str], max_len: int) -> tuple[list[Row], str]:
+            return classifying.rows_of(examples, labels, vocabulary, max_len)
         return Base(encoder, pooled_state, of_bert, 1, vocabulary.pad_id, encoder.config.max_len)
     if kind == "t5":
         t5, pieces = open_t5(directory)
-        def of_t5(first: str, second: str | None) -> tuple[list[int], list[int]]:
-            ids = pieces.encode(first if second is None else f"{first} {second}")
-            return ids, [0] * len(ids)
-        return Base(t5, first_decoder_state, of_t5, 0, pieces.pad_id, LONGEST)
+        rows = plain_rows(lambda text: pieces.encode(text)[:-1], [], [pieces.eos_id])
+        return Base(t5, first_decoder_state, rows, 0, pieces.pad_id, LONGEST)
     gpt, tokens = open_gpt(directory)
-    def of_gpt(first: str, second: str | None) -> tuple[list[int], list[int]]:
-        ids = start_of(gpt) + tokens.encode(first if second is None else f"{first} {second}")
-        return ids, [0] * len(ids)
-    return Base(gpt, last_state, of_gpt, len(start_of(gpt)), 0, gpt.config.max_len)  # GPT never sees its padding
+    begin = start_of(gpt)
+    return Base(gpt, last_state, plain_rows(tokens.encode, begin, []), len(begin), 0, gpt.config.max_len)
+
+
+def plain_rows(encode: Callable[[str], list[int]], begin: list[int], end: list[int]) -> Rows:
+    """How a model without [CLS] reads examples: two sentences are one text; the end of what is too long is cut off."""
+    def rows(examples: Sequence[Classified], labels: Sequence[str], max_len: int) -> tuple[list[Row], str]:
+        made, room, cut = [], max_len - len(begin) - len(end), 0
+        for example in examples:
+            ids = encode(text_of(example))
+            cut += len(ids) > room
+            ids = [*begin, *ids[:room], *end]
+            made.append(Row(ids, [0] * len(ids), [labels.index(example.label)]))
+        return made, too_long(cut, len(made), max_len)
+    return rows
 
 
 def kind_of(directory: Path) -> str:
-    """bert, t5 or gpt, as the config.json of a run or of a published model shows. UserError when there is none."""
+    """bert, t5 or gpt, as the config.json of a folder shows. UserError when it is no model that can be adapted."""
     try:
         config = json.loads(checkpoint.read_text(directory / "config.json"))
     except ValueError:
@@ -196,7 +224,12 @@ def kind_of(directory: Path) -> str:
     if not isinstance(config, dict):
         raise UserError(f"{directory / 'config.json'} is damaged")
     if "model_type" in config:
-        return config["model_type"]
+        published = {"bert": "bert", "t5": "t5", **dict.fromkeys(MODELS, "gpt")}
+        if (name := config["model_type"]) not in published:
+            raise UserError(f"{directory} holds a model of type {name!r}; known here are {', '.join(published)}")
+        return published[name]
+    if (directory / "labels.json").exists():
+        raise UserError(f"{directory} has been fine-tuned already; adapt the model that it was made from")
     return "t5" if (directory / "model.json").exists() else "bert" if "mask_rate" in config else "gpt"
 
 

@@ -22,7 +22,8 @@ ALL = "all"  # the pair of a matrix that is adapted as a whole
 class LowRank(nn.Module):
     """The two thin matrices: A (r, d_in) from N(0, 1 / d_in), so that A x is about as large as x, and B (d_out, r) = 0.
 
-    (The paper leaves the width of A's normal distribution open; its code draws A uniformly, a little narrower.)
+    (The paper leaves the width of A's normal distribution open; its code draws A uniformly, with a deviation smaller by
+    √3. For a table of vectors it has B random and A zero; here it is the same for all layers.)
     """
 
     def __init__(self, d_in: int, d_out: int, r: int, alpha: float, like: Tensor) -> None:
@@ -100,7 +101,7 @@ class LoRALinear(LoRA):
             B = pair.B[rows.start - own.start : rows.stop - own.start]
             h = F.linear(x, pair.A)  # (..., r)
             if rows == wanted:  # a product that adds in passing saves a walk over y
-                y = torch.addmm(y.flatten(0, -2), h.flatten(0, -2), B.T, alpha=pair.scale).view(y.shape)
+                y = torch.addmm(y.reshape(-1, len(B)), h.reshape(-1, h.shape[-1]), B.T, alpha=pair.scale).view(y.shape)
             else:
                 y[..., rows.start - start : rows.stop - start] += F.linear(pair.scale * h, B)
         return y
@@ -108,6 +109,10 @@ class LoRALinear(LoRA):
 
 class LoRAEmbedding(LoRA):
     """The same for a table of vectors: each token has a column of A, so a lookup finds what A x is elsewhere."""
+
+    @property
+    def num_embeddings(self) -> int:  # BERT asks its table of positions for it
+        return self.base.num_embeddings
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (...) -> (..., D)"""
@@ -135,7 +140,7 @@ def targets(model: nn.Module) -> dict[str, tuple[str, str, slice]]:
     """
     found = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, (nn.Linear, nn.Embedding)) or is_transposed(layer):
+        if name and (isinstance(layer, (nn.Linear, nn.Embedding)) or is_transposed(layer)):
             found[name] = name, ALL, slice(0, as_out_in(layer).shape[0])
             start = 0
             for part, size in zip(getattr(layer, "names", ()), getattr(layer, "parts", ())):
@@ -150,8 +155,8 @@ def add_lora(model: nn.Module, patterns: Sequence[str] = ("q", "v"), r: int = 8,
 
     The default adapts W_q and W_v, as the paper does (section 4.2, table 5). alpha: thanks to the factor alpha / r the
     learning rate need not be sought anew for another r (section 4.1).
-    UserError for a pattern that matches nothing, an r that the matrix cannot have, a weight that is tied to another
-    layer's, a model that has LoRAs already.
+    UserError for a pattern that matches nothing, an r that the matrix cannot have, an alpha that is not above 0, a
+    weight that is tied to another layer's, a model that has LoRAs already.
 
     >>> model = nn.Sequential(nn.Linear(6, 4))
     >>> add_lora(model, ["0"], r=2)
@@ -159,6 +164,8 @@ def add_lora(model: nn.Module, patterns: Sequence[str] = ("q", "v"), r: int = 8,
     [(2, 6), (4, 2)]
     """
     refuse_twice(model)
+    if alpha <= 0:
+        raise UserError(f"alpha = {alpha:g} should be more than 0: what LoRA learns is multiplied by alpha / r")
     known = targets(model)
     rows: dict[str, dict[str, slice]] = {}
     for name in chosen(known, patterns):

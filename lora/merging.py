@@ -30,6 +30,9 @@ def _set_merged(model: nn.Module, merged: bool, refusal: str) -> None:
 
 
 def unload(model: nn.Module) -> None:
-    """Put the layers themselves back: after `merge` an ordinary model that has learned, otherwise the one it was."""
+    """Put the layers themselves back: after `merge` an ordinary model that has learned, otherwise the one it was.
+
+    All of it stays frozen; `model.requires_grad_(True)` lets it be trained again.
+    """
     for name in loras(model):
         wrap(model, name, lambda layer: layer.base)

@@ -30,7 +30,7 @@ class Sizes:
 class Method:
     """change(model, sizes, words) makes the model ready, and returns the tokens that every row is to begin with.
 
-    words: as many tokens of real text as prompt and prefix have places; there they begin.
+    words: as many tokens of the examples as prompt and prefix have places; there they begin.
     """
 
     change: Callable[[nn.Module, Sizes, Sequence[int]], list[int] | None]
@@ -41,8 +41,8 @@ METHODS: dict[str, Method] = {
     "full": Method(lambda model, sizes, words: None, 1e-3),  # everything is trained
     "head": Method(lambda model, sizes, words: freeze(model), 1e-2),  # nothing but the new layer
     "lora": Method(lambda model, sizes, words: add_lora(model, sizes.targets, sizes.rank, sizes.alpha), 5e-3),
-    "serial-adapter": Method(lambda model, sizes, words: add_serial_adapters(model, sizes.d_bottleneck), 5e-3),
+    "serial-adapter": Method(lambda model, sizes, words: add_serial_adapters(model, sizes.d_bottleneck), 1e-2),
     "parallel-adapter": Method(lambda model, sizes, words: add_parallel_adapters(model, sizes.d_bottleneck), 5e-3),
-    "prompt": Method(lambda model, sizes, words: add_soft_prompt(model, words), 3e-2),
-    "prefix": Method(lambda model, sizes, words: add_prefix(model, words), 1e-2),
+    "prompt": Method(lambda model, sizes, words: add_soft_prompt(model, words), 1e-2),
+    "prefix": Method(lambda model, sizes, words: add_prefix(model, words), 2e-2),
 }

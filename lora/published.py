@@ -25,16 +25,22 @@ CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "
 PREFIX = "base_model.model."  # stands before every name in the file
 ENDS = {False: (".lora_A.weight", ".lora_B.weight"), True: (".lora_embedding_A", ".lora_embedding_B")}  # of a table?
 COPY = ".base_layer.weight"  # `peft` keeps beside the pair of a table of vectors the table itself
-OTHER_METHODS = ("use_dora", "use_rslora", "modules_to_save", "use_qalora", "lora_bias")
+OTHER_METHODS = ("use_dora", "use_rslora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "arrow_config",
+                 "kasa_config", "monteclora_config", "alora_invocation_tokens", "layer_replication",
+                 "target_parameters", "trainable_token_indices")
+STARTS = (True, False, None, "gaussian", "eva", "orthogonal")  # of A and B; others change W as well (PiSSA, OLoRA ...)
+NEVER_CALLED = "shared"  # T5's table: in `transformers` its two stacks look into copies, so a pair there does nothing
 
 
 def save_adapter(model: nn.Module, directory: str | Path, base: str = "") -> None:
     """Write the LoRAs of a model, and nothing else of it. base: where the model itself is found, for the reader.
 
-    UserError when the model has no LoRA, or the system refuses to write.
+    UserError when the model has no LoRA, or one that the published model has no place for, or when the system refuses.
     """
     tensors, ranks, alphas = {}, {}, {}
     for name, layer in loras(model).items():
+        if not published(model, name, layer.base):
+            raise UserError(f"the LoRA of {name} cannot be saved: it has no place of its own in the published form")
         for theirs, (_, rows) in published(model, name, layer.base).items():
             A, B, scale = as_one_pair(layer, rows)
             if len(A):
@@ -95,7 +101,8 @@ def load_adapter(model: nn.Module, directory: str | Path) -> None:
             raise UserError(f"{path}: the pair for {theirs} is {tuple(A.shape)} and {tuple(B.shape)}, and the matrix "
                             f"here {(d_out, weight.shape[1])}: it belongs to another base")
         check(model, theirs, layer, rows, len(A))
-        if not tensors.get(f"{PREFIX}{theirs}{COPY}", copy := model.get_submodule(layer).weight).equal(copy):
+        here = model.get_submodule(layer).weight
+        if not tensors.get(f"{PREFIX}{theirs}{COPY}", here).to(here).equal(here):
             raise UserError(f"{path} holds a copy of {theirs}, and here it is another one: it belongs to another base")
         pair = LowRank(weight.shape[1], d_out, len(A), alpha_of(theirs, config), weight)
         pair.load_state_dict({"A": A, "B": B})
@@ -115,6 +122,8 @@ def published(model: nn.Module, name: str, layer: nn.Module) -> dict[str, tuple[
     if not hasattr(model, "layout"):
         return {name: (ALL, slice(0, d_out))}
     theirs = model.layout.translate(name) if any_layer(name) in model.layout.modules else ()
+    if theirs == (NEVER_CALLED,):
+        return {}
     if len(theirs) == 1:
         return {theirs[0]: (ALL, slice(0, d_out))}
     return {one: (part, slice(start, start + size)) for one, part, size, start in zip(
@@ -154,12 +163,21 @@ def read_config(path: Path) -> dict:
     """adapter_config.json. UserError when it is not there, is damaged, or means another method than LoRA."""
     try:
         config = json.loads(checkpoint.read_text(path))
-        float(config["lora_alpha"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not the description of a LoRA: it has no lora_alpha") from None
+        patterns = config.get("alpha_pattern") or {}
+        alphas = [float(alpha) for alpha in (config["lora_alpha"], *patterns.values())]
+        usable = min(alphas) > 0 and 0 <= float(config.get("lora_dropout", 0.0)) < 1
+        for pattern in patterns:
+            re.compile(pattern)
+    except (ValueError, KeyError, TypeError, AttributeError, re.error):
+        usable = False
+    if not usable:
+        raise UserError(f"{path} is not the description of a LoRA: lora_alpha, alpha_pattern or lora_dropout is "
+                        "missing, or no sensible number")
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
         raise UserError(f"{path} says peft_type = {config.get('peft_type')!r}, bias = {config.get('bias')!r}; "
                         "known here are 'LORA' and 'none'")
     if other := next((name for name in OTHER_METHODS if config.get(name)), None):
         raise UserError(f"{path} says {other} = {config[other]!r}; that is more than LoRA, and not known here")
+    if (start := config.get("init_lora_weights", True)) not in STARTS:
+        raise UserError(f"{path} says init_lora_weights = {start!r}; that changes the base too, and is not known here")
     return config

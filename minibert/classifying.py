@@ -39,8 +39,12 @@ def rows_of(examples: Sequence[Classified], labels: Sequence[str], vocabulary: V
             (first if len(first) >= len(second or []) else second).pop()
         cut += whole > room
         rows.append(Row(*frame(vocabulary, first, second), [labels.index(example.label)]))
-    lost = f"{cut:,} of {len(rows):,} texts are longer than {max_len} tokens: their ends are not read" if cut else ""
-    return rows, lost
+    return rows, too_long(cut, len(rows), max_len)
+
+
+def too_long(cut: int, n: int, max_len: int) -> str:
+    """One line about the texts whose ends were cut off, empty where there are none."""
+    return f"{cut:,} of {n:,} texts are longer than {max_len} tokens: their ends are not read" if cut else ""
 
 
 def answers(model: BertForClassification, logits: list[Tensor], rows: Sequence[Row],

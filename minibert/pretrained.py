@@ -47,9 +47,13 @@ def open_encoder(directory: Path, dropout: float) -> tuple[BertModel, Vocabulary
 def save_description(run: Path, config: BertConfig, labels: Sequence[str], vocabulary: Vocabulary) -> None:
     """What `load_finetuned` needs besides the weights."""
     write_json(config, run / "model.json")
+    save_labels(labels, run)
+    save_vocabulary(vocabulary, run)
+
+
+def save_labels(labels: Sequence[str], run: Path) -> None:
     text = json.dumps(labels, ensure_ascii=False)
     checkpoint.write_atomically(run / "labels.json", lambda part: part.write_text(text, encoding="utf-8"))
-    save_vocabulary(vocabulary, run)
 
 
 def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:

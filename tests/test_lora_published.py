@@ -26,6 +26,7 @@ CASES = {  # ours, the class of transformers, what `peft` adapts in it
            ["q", "v", "wi_0"]),
 }
 TARGETS = [("q", "v"), ("qkv", "*out", "down"), ("q", "up")]
+TABLES = {"bert": "embeddings.token", "llama": "token", "gpt": "position"}  # of vectors, which are not tied
 each = pytest.mark.parametrize("name", CASES)
 
 
@@ -60,8 +61,11 @@ def libraries():
     return transformers, peft
 
 
-@each
-@pytest.mark.parametrize("targets", TARGETS, ids=" ".join)
+ADAPTED = [*((name, targets) for name in CASES for targets in TARGETS),
+           *((name, ("q", table)) for name, table in TABLES.items())]
+
+
+@pytest.mark.parametrize(("name", "targets"), ADAPTED, ids=lambda x: x if isinstance(x, str) else " ".join(x))
 @pytest.mark.filterwarnings("ignore")
 def test_ours_opens_there(name, targets, tmp_path, libraries):
     transformers, peft = libraries
@@ -194,6 +198,8 @@ def test_code_in_the_file(adapter, capsys):
 
 
 CONFIGS = {"another method": ({"peft_type": "IA3"}, "peft_type = 'IA3'"), "biases": ({"bias": "all"}, "bias = 'all'"),
+           "a changed base": ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa'"),
+           "some tokens": ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens"),
            "DoRA": ({"use_dora": True}, "use_dora"), "heads": ({"modules_to_save": ["score"]}, "modules_to_save")}
 
 
@@ -204,7 +210,12 @@ def test_more_than_lora(adapter, change, word):
     refused(adapter, "adapter_config.json", word)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"peft_type": "LORA", "lora_alpha": "much"}'])
+DAMAGED = ["", "[]", "{}", *(json.dumps({"peft_type": "LORA", "lora_alpha": 8} | other) for other in (
+    {"lora_alpha": "much"}, {"lora_alpha": 0}, {"lora_dropout": None}, {"lora_dropout": 2}, {"alpha_pattern": [1]},
+    {"alpha_pattern": {"*.q": 3}}))]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_config(adapter, text):
     (adapter / "adapter_config.json").write_text(text)
     refused(adapter, "adapter_config.json is not the description of a LoRA")
@@ -219,6 +230,14 @@ def test_a_tensor_that_is_none_of_a_lora(adapter):
     alone = {name: tensor for name, tensor in tensors.items() if "layers.1.self_attn.v_proj.lora_B" not in name}
     safetensors.save_file(alone, path)
     refused(adapter, "model.layers.1.self_attn.v_proj has A alone")
+
+
+def test_the_table_of_a_t5_has_no_place(tmp_path):
+    """`transformers` looks into copies of it: saved, the pair would do nothing there."""
+    model = CASES["t5"][0]()
+    add_lora(model, ["token", "q"], r=2)
+    with pytest.raises(UserError, match="the LoRA of token cannot be saved"):
+        save_adapter(model, tmp_path)
 
 
 def test_a_second_adapter(adapter):
