@@ -37,7 +37,7 @@ LORA_BASE ?= runs/lora-base
 lora: .venv/light ## adapt a GPT with LoRA, adapters, a soft prompt, a prefix: what each costs and reaches
 	test -e $(LORA_BASE)/best.pt || $(PY) -m minigpt.train --corpus world --vocab-size 3000 --d-model 128 --steps 1500 \
 		--eval-every 500 --name $(notdir $(LORA_BASE))
-	$(PY) -m lora.finetune --model $(LORA_BASE) --method all --seeds 3 --epochs 6 --targets q,v,gate,up $(ARGS)
+	$(PY) -m lora.finetune --model $(LORA_BASE) --method all --seeds 3 --epochs 10 --targets q,v,gate,up $(ARGS)
 
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)
