@@ -6,6 +6,8 @@ real tokens: padding is in none of them.
 
 from collections.abc import Mapping
 
+from common.report import table
+
 KL_ALARM, ENTROPY_ALARM, ENDED_ALARM = 10.0, 0.15, 0.5
 PATIENCE = 20  # iterations after which the value head should have learned something
 
@@ -18,9 +20,10 @@ MEANING = {  # name: (what it is, healthy, alarming)
     "gold": ("the hidden truth, which nothing trained here sees", "rises with the scores", "falls while they rise"),
     "policy/entropy_avg": ("uncertainty of the next token, in nats", "falls slowly from 1.0 to 0.5",
                            f"below {ENTROPY_ALARM}: it says one thing to everybody"),
-    "policy/approxkl_avg": ("how far the updates of a batch go, in nats a token", "0.001 to 0.02", "above 0.05"),
-    "policy/clipfrac_avg": ("share of tokens held by the clip", "0.01 to 0.2",
-                            "above 0.3; 0 for long: learning rate too small"),
+    "policy/approxkl_avg": ("how far the updates of a batch go, in nats a token", "up to 0.02; falls with lr",
+                            "above 0.05"),
+    "policy/clipfrac_avg": ("share of tokens held by the clip", "up to 0.2; near 0 with one epoch",
+                            "above 0.3"),
     "val/ratio_first": ("pi / pi_old before the first step", "1.00000", "anything else: a bug"),
     "val/ratio": ("pi / pi_old, mean", "0.98 to 1.02", "outside"),
     "val/explained_variance": ("what the value head foresees of the returns", "above 0 after 20 iterations, 0.2 to 0.8",
@@ -49,3 +52,9 @@ def warnings(history: list[Mapping[str, float]]) -> list[str]:
     if now["val/ended"] < ENDED_ALARM:
         found.append(f"only {now['val/ended']:.0%} of the answers come to an end: the others are scored half-way")
     return found
+
+
+def explained(measured: Mapping[str, float]) -> str:
+    """The figures of an iteration as a table, each with what is healthy and what is alarming."""
+    return table(["", "", "what it is", "healthy", "alarming"],
+                 [[name, f"{measured[name]:.5g}", *lines] for name, lines in MEANING.items()])

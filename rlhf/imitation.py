@@ -10,11 +10,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from common.command import UserError
 from common.config import option
 from common.run import RunConfig
 from common.trainer import Losses
 from rlhf import language
-from rlhf.answers import Answers, lay_out, log_probs
+from rlhf.answers import Answers, log_probs
 from rlhf.epochs import Epochs
 
 
@@ -22,16 +23,22 @@ from rlhf.epochs import Epochs
 class SFTConfig(RunConfig):
     """Settings of `python -m rlhf.sft`."""
 
-    steps: int = option(350, "optimizer steps", low=1)
-    warmup: int = option(20, "steps over which the learning rate rises", low=0)
-    eval_every: int = option(175, "steps between two evaluations; the run is saved at each", low=1)
+    steps: int = option(250, "optimizer steps", low=1)
+    warmup: int = option(10, "steps over which the learning rate rises", low=0)
+    eval_every: int = option(125, "steps between two evaluations; the run is saved at each", low=1)
+    decay: float = option(1.0, "share of the steps, at the end, in which the learning rate falls to 0", low=0, high=1)
     name: str = option("sft", "the run is kept in the folder runs/NAME")
     n_demonstrations: int = option(10_000, "demonstrations; as many as a twentieth of them are held out", low=20)
     batch_size: int = option(64, "demonstrations of a batch", low=1)
     d_model: int = option(64, "width of the model", low=8)
     n_layers: int = option(2, "blocks", low=1)
     n_heads: int = option(4, "attention heads of a block", low=1)
-    lr: float = option(2e-3, "learning rate", low=0)
+    muon_lr: float = option(0.02, "learning rate of Muon, for the matrices between hidden states", low=0)
+    adam_lr: float = option(0.005, "learning rate of AdamW, for the rest", low=0)
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads:
+            raise UserError(f"n_heads = {self.n_heads} should divide d_model = {self.d_model}")
 
     def sizes(self) -> dict[str, int | float]:
         """What a GPT of this run is built from: `GPTConfig(**config.sizes())`."""
@@ -49,9 +56,9 @@ class Demonstrations:
     """Batches of demonstrations for the trainer, and as many as a twentieth of them to evaluate on."""
 
     def __init__(self, config: SFTConfig) -> None:
-        self.shown = lay_out(language.demonstrations(config.n_demonstrations, config.seed), language.PAD_ID)
+        self.shown = language.laid_out(language.demonstrations(config.n_demonstrations, config.seed))
         n_held_out = config.n_demonstrations // 20
-        self.held_out = lay_out(language.demonstrations(n_held_out, config.seed + 2**40), language.PAD_ID)
+        self.held_out = language.laid_out(language.demonstrations(n_held_out, config.seed + 2**40))
         self.rows = Epochs(config.n_demonstrations, config.batch_size, config.seed)
 
     def __call__(self, t: int) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.command import UserError
 from common.grammar import Draw
+from rlhf.answers import Answers, lay_out
 
 PAD, EOS = "<pad>", "<eos>"  # two different ones: were they one, the end of an answer would count as padding
 ANIMALS = ("fox", "owl", "bear", "cat", "dog", "hen", "goat", "wolf", "mouse", "horse", "crow", "frog",
@@ -114,3 +115,14 @@ def gold(asked: Tensor, answers: Tensor, mask: Tensor) -> Tensor:
             - 0.75 * again.clamp(max=6)
             - 0.1 * (lengths - ended.long() - 14).abs()
             - 1.5 * (~ended).float())
+
+
+def gold_of(answers: Answers) -> Tensor:
+    """The gold score of answers that stand behind their questions, whose last word is the animal: (B,)"""
+    asked = answers.ids.gather(1, answers.starts.unsqueeze(1) - 1).squeeze(1)
+    return gold(asked, answers.tokens, answers.mask)
+
+
+def laid_out(pairs: list[tuple[list[int], list[int]]]) -> Answers:
+    """Pairs of a question and an answer as rows, padded with PAD."""
+    return lay_out(pairs, PAD_ID)

@@ -2,7 +2,6 @@
 
 import copy
 
-import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -46,13 +45,3 @@ def entropy(logits: Tensor) -> Tensor:
 def frozen_copy(model: nn.Module) -> nn.Module:
     """The reference: the same weights in memory of their own, dropout off, and no gradient ever."""
     return copy.deepcopy(model).eval().requires_grad_(False)
-
-
-def optimizer(policy: Policy, lr: float, value_lr: float) -> torch.optim.Adam:
-    """Adam with a learning rate for the trunk and a larger one for the value head.
-
-    At the trunk's rate the head lags behind the returns for the whole run and explains nothing; ten times as much is
-    usual. eps as in OpenAI's code: with 1e-8 the first steps are too bold.
-    """
-    return torch.optim.Adam([{"params": list(policy.model.parameters()), "lr": lr},
-                             {"params": list(policy.value.parameters()), "lr": value_lr}], eps=1e-5)

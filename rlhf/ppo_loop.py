@@ -22,7 +22,8 @@ from rlhf.advantages import gae, masked_mean, token_rewards, whiten
 from rlhf.answers import Answers, log_probs
 from rlhf.clipped import explained_variance, policy_loss, update_size, value_loss
 from rlhf.kl import k1
-from rlhf.policy import Policy, frozen_copy, optimizer
+from rlhf.optimizers import for_ppo
+from rlhf.policy import Policy, frozen_copy
 from rlhf.rollout import Rollout, sample
 
 Score = Callable[[Answers], Tensor]  # -> (B,): how good each answer is; rewards are expected to vary by about 1
@@ -34,10 +35,10 @@ class PPOConfig:
 
     iterations: int = option(32, "batches of answers", low=1)
     batch_size: int = option(128, "answers of a batch", low=2)
-    epochs: int = option(2, "times that a batch is gone through", low=1)
-    minibatches: int = option(2, "steps of an epoch", low=1)
-    lr: float = option(4e-4, "learning rate of the policy; it falls to 0", low=0)
-    value_lr: float = option(4e-3, "learning rate of the value head", low=0)
+    epochs: int = option(1, "times that a batch is gone through", low=1)
+    minibatches: int = option(4, "steps of an epoch", low=1)
+    lr: float = option(1e-3, "learning rate of the policy; it falls to 0", low=0)
+    value_lr: float = option(1e-2, "learning rate of the value head", low=0)
     beta: float = option(0.1, "weight of the KL, in units of the score for a nat", low=0)
     gamma: float = option(1.0, "discount of later rewards; 1: the end counts as much as the begin", low=0, high=1)
     lam: float = option(0.95, "lambda of GAE: 1 trusts what came, 0 the value head", low=0, high=1)
@@ -58,7 +59,7 @@ def ppo(policy: Policy, score: Score, prompts: Callable[[int, torch.Generator], 
     `sample`.
     """
     reference = frozen_copy(policy.model)
-    adam = optimizer(policy, config.lr, config.value_lr)
+    adam = for_ppo(policy, config.lr, config.value_lr)
     rates = [group["lr"] for group in adam.param_groups]
     for i in range(config.iterations):
         for group, rate in zip(adam.param_groups, rates):

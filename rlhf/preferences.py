@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.command import UserError
+from common.report import table
 from common.trainer import Losses
 from rlhf.answers import Answers, lay_out
 from rlhf.epochs import Epochs
@@ -81,3 +82,13 @@ def agreement(model: nn.Module, pairs: Pairs) -> dict[str, float]:
             "accuracy": (scores[0::2] > scores[1::2]).float().mean().item(), "ceiling": pairs.ceiling(),
             # the order of the gold scores themselves, without the noise of the person
             "true_order": ((scores[0::2] > scores[1::2]) == (pairs.p > 0.5)).float().mean().item()}
+
+
+def report(measured: dict[str, float]) -> str:
+    """What `agreement` measured, and the correlation with the gold score, as a table."""
+    return table(["reward model, on pairs that it was not trained on", ""], [
+        ["foresees what the person prefers", f"{measured['accuracy']:.3f}"],
+        ["the most that anybody could: the person is not sure themselves", f"{measured['ceiling']:.3f}"],
+        ["orders two answers as the gold score does", f"{measured['true_order']:.3f}"],
+        ["correlation with the gold score, on answers of SFT", f"{measured['correlation']:.3f}"],
+        ["loss (who knows nothing: log 2 = 0.693)", f"{measured['held_out_loss']:.3f}"]])

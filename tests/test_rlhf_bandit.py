@@ -20,7 +20,7 @@ def gpt() -> GPT:
     model = GPT(GPTConfig(bandit.V, 32, 1, 2, max_len=4, dropout=0.0, eos_id=bandit.EOS))
     for p in model.parameters():
         if p.ndim == 2:
-            torch.nn.init.normal_(p, std=0.3)
+            torch.nn.init.normal_(p, std=0.15)
     return model
 
 

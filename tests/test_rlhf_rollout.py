@@ -7,7 +7,8 @@ from common.cache import KVCache
 from common.command import UserError
 from minigpt import GPT, GPTConfig, Llama, LlamaConfig
 from rlhf.answers import log_probs
-from rlhf.policy import Policy, entropy, frozen_copy, optimizer
+from rlhf.optimizers import for_ppo
+from rlhf.policy import Policy, entropy, frozen_copy
 from rlhf.rollout import sample
 from tests.explain import close, equal, same
 
@@ -130,7 +131,7 @@ def test_the_reference_is_a_copy_without_gradient():
 def test_the_value_head_begins_at_zero_and_has_its_own_rate():
     made = Policy(GPT(GPTConfig(V, 16, 1, 2, max_len=20, dropout=0.0, eos_id=EOS)))
     same(made.values(torch.randn(3, 16)), torch.zeros(3), "it expects nothing yet")
-    adam = optimizer(made, lr=1e-4, value_lr=1e-3)
+    adam = for_ppo(made, lr=1e-4, value_lr=1e-3)
     equal([group["lr"] for group in adam.param_groups], [1e-4, 1e-3], "trunk, value head")
     equal({id(p) for group in adam.param_groups for p in group["params"]}, {id(p) for p in made.parameters()},
           "every weight is trained once")
