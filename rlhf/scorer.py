@@ -37,7 +37,7 @@ class RewardModel(nn.Module):
     def normalise(self, answers: Answers) -> None:
         """Give these answers mean 0 and standard deviation 1. UserError where all of them score the same."""
         scores = self(answers)
-        if not scores.std() > 0:
+        if not scores.std() > 1e-6:  # rounding alone
             raise UserError(f"the reward model gives all of {len(scores)} answers the same score: it learned nothing")
         self.mean += self.std * scores.mean()
         self.std *= scores.std()
