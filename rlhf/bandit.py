@@ -23,7 +23,7 @@ from rlhf.ppo_loop import PPOConfig, ppo
 V, EOS, PAD, MAX_NEW = 4, 1, 0, 3
 PROMPT = [2]
 BETA = 0.5
-FOR_TABLE = PPOConfig(iterations=100, batch_size=512, epochs=2, minibatches=2, lr=0.03, value_lr=0.1, beta=BETA)
+FOR_TABLE = PPOConfig(iterations=100, batch_size=512, epochs=2, minibatches=2, lr=0.05, value_lr=0.1, beta=BETA)
 FOR_GPT = PPOConfig(iterations=100, batch_size=512, epochs=2, minibatches=2, lr=1e-3, value_lr=1e-2, beta=BETA)
 ANSWERS = [list(answer) for n in range(1, MAX_NEW + 1) for answer in product(range(V), repeat=n)
            if EOS not in answer[:-1] and (answer[-1] == EOS or n == MAX_NEW)]  # 40: they end with EOS, or are full
@@ -55,19 +55,22 @@ def divergence(log_p: Tensor, log_q: Tensor) -> float:
 
 
 def train(model: nn.Module, r: Tensor, config: PPOConfig, **how: Callable) -> dict[str, float]:
-    """Let PPO maximise r (40,), and compare where it comes to with the optimum. `model` is trained in place."""
-    numbers = {tuple(answer): i for i, answer in enumerate(ANSWERS)}
+    """Let PPO maximise r (40,), and compare where it comes to with the optimum. `model` is trained in place.
+
+    r is counted from its mean under the reference, so J(ref) = 0 and J / J* is the share of the possible gain.
+    """
+    numbers, ref = {tuple(answer): i for i, answer in enumerate(ANSWERS)}, distribution(model)
+    r = r - (ref.exp() * r).sum().float()
 
     def score(answers: Answers) -> Tensor:
         rows = zip(answers.tokens.tolist(), answers.lengths.tolist())
         return r[[numbers[tuple(tokens[:n])] for tokens, n in rows]]
 
-    ref = distribution(model)
     for _ in ppo(Policy(model), score, lambda n, rng: [PROMPT] * n, config, MAX_NEW, EOS, PAD, **how):
         pass
     log_p, best = distribution(model), optimum(ref, r, config.beta)
     j, j_best = (objective(p, ref, r, config.beta) for p in (log_p, best))
-    return {"J": j, "J*": j_best, "J / J*": j / j_best, "J(ref)": objective(ref, ref, r, config.beta),
+    return {"J": j, "J*": j_best, "J / J*": j / j_best,
             "KL(pi, pi*)": divergence(log_p, best), "KL(pi, ref)": divergence(log_p, ref)}
 
 
