@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train-minibert train-minigpt train-minit5 lecture lora test lint bench weights notebooks clean
+.PHONY: help train-minibert train-minigpt train-minit5 lecture lora rlhf test lint bench weights notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -38,6 +38,9 @@ lora: .venv/light ## adapt a GPT with LoRA, adapters, a soft prompt, a prefix: w
 	test -e $(LORA_BASE)/best.pt || $(PY) -m minigpt.train --corpus world --vocab-size 3000 --d-model 128 --steps 1500 \
 		--eval-every 500 --name $(notdir $(LORA_BASE))
 	$(PY) -m lora.finetune --model $(LORA_BASE) --method all --seeds 3 --epochs 10 --targets q,v,gate,up $(ARGS)
+
+rlhf: .venv/light ## demonstrations, a reward model and PPO on a small GPT, and how a reward model is hacked
+	$(PY) -m rlhf.pipeline $(ARGS)
 
 test: .venv/full ## run all tests
 	$(PY) -m pytest $(ARGS)

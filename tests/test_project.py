@@ -18,8 +18,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"help", "train-minibert", "train-minigpt", "train-minit5", "lecture", "test", "lint", "bench", "weights",
-           "notebooks", "clean"}
+TARGETS = {"help", "train-minibert", "train-minigpt", "train-minit5", "lecture", "lora", "rlhf", "test", "lint",
+           "bench", "weights", "notebooks", "clean"}
 
 
 def lines(name: str) -> list[str]:
