@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from common.checkpoint import write_atomically
 
@@ -78,18 +79,30 @@ def verdict(name: str, value: float, low: float, high: float) -> str:
     return f"{name}: {value:.3f}, expected {low:.3f} to {high:.3f}: {place}"
 
 
+def pyplot() -> ModuleType | None:
+    """matplotlib's pyplot, which draws into files; None where this extra is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    matplotlib.use("Agg")  # a file, no window
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def no_picture(path: Path) -> str:
+    """What is said instead of drawing."""
+    return f'{path.name} needs matplotlib:  pip install -c constraints.txt -e ".[plots]"'
+
+
 def draw_curves(metrics: Metrics, panels: dict[str, Sequence[str]], path: Path) -> str:
     """Draw the named values over the steps, one panel a key of `panels`; returns one line that says what happened.
 
     matplotlib is an extra: without it nothing is drawn and the line says how to get it.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        return f'{path.name} needs matplotlib:  pip install -c constraints.txt -e ".[plots]"'
-    matplotlib.use("Agg")  # a file, no window
-    import matplotlib.pyplot as plt
-
+    if (plt := pyplot()) is None:
+        return no_picture(path)
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.4), layout="constrained", squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items()):
         for name in names:

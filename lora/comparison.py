@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.report import table
+from common.report import no_picture, pyplot, table
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,8 @@ def draw_comparison(results: dict[str, list[Result]], path: Path) -> str:
 
     matplotlib is an extra: without it nothing is drawn and the line says how to get it.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        return f'{path.name} needs matplotlib:  pip install -c constraints.txt -e ".[plots]"'
-    matplotlib.use("Agg")  # a file, no window
-    import matplotlib.pyplot as plt
-
+    if (plt := pyplot()) is None:
+        return no_picture(path)
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for method, runs in results.items():
         share = 100 * runs[0].trained / runs[0].total

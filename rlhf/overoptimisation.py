@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from common.report import no_picture, pyplot
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -66,13 +68,8 @@ def draw(panels: dict[str, list[Curve]], path: Path) -> str:
 
     matplotlib is an extra: without it nothing is drawn, and the line says how to get it.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        return f'{path.name} needs matplotlib:  pip install -c constraints.txt -e ".[plots]"'
-    matplotlib.use("Agg")  # a file, no window
-    import matplotlib.pyplot as plt
-
+    if (plt := pyplot()) is None:
+        return no_picture(path)
     figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, curves) in zip(axes[0], panels.items()):
         for i, curve in enumerate(curves):
