@@ -18,7 +18,7 @@ from rlhf.judging import HEADER, LEGEND, judge, row, samples
 from rlhf.stages import learn_demonstrations
 
 MODULE = "rlhf.sft"
-EXPECTED = (1.03, 1.07)  # held-out nats a token; seeds 0, 1, 2 gave @@SFT
+EXPECTED = (1.03, 1.07)  # held-out nats a token; seeds 0, 1, 2 gave 1.049, 1.046, 1.058
 
 
 @command
