@@ -206,6 +206,7 @@ plt.show()
 # ## 7. Three exercises
 #
 # - Train with beta 0.03 and 0.3. Where does gold end, where the reward model?
-# - Take EOS out of what PPO trains (`rlhf/answers.py`). What becomes of the lengths, and why?
+# - Take EOS out of what PPO trains: in `rlhf/ppo_loop.py: update`, a mask without the last token of each answer. What
+#   becomes of the lengths, and why?
 # - Empty `gae` in [rlhf/advantages.py](../rlhf/advantages.py), write your own, and run
 #   `pytest tests/test_rlhf_advantages.py`.

@@ -30,9 +30,10 @@ def token_rewards(scores: Tensor, logp: Tensor, ref_logp: Tensor, mask: Tensor, 
                   penalty: Callable[[Tensor, Tensor], Tensor] = k1) -> Tensor:
     """R_t = -beta (log pi(y_t) - log ref(y_t)), and on the last token of the answer the score as well.
 
-    scores (B,); logp, ref_logp (B, L). Ziegler et al. 2019, section 2.2. Summed over an answer this is score - beta x
-    log(pi / ref): with gamma = 1 the return is exactly what is to be maximised. The score stands at the last real token
-    (EOS); some libraries put it on the padding behind EOS, which has to be learned as a state of its own.
+    scores (B,); logp, ref_logp (B, L). Ziegler et al. 2019, section 2, eq. 2, token by token. Summed over an answer
+    this is score - beta x log(pi / ref): with gamma = 1 the return is exactly what is to be maximised. The score stands
+    at the last real token (EOS); some libraries put it on the padding behind EOS, which has to be learned as a state of
+    its own.
     penalty: another estimator of rlhf/kl.py, to see what becomes of it.
     """
     rewards = (-beta * penalty(logp, ref_logp)).masked_fill(~mask, 0.0)

@@ -23,7 +23,7 @@ from rlhf.ppo_loop import PPOConfig, ppo
 V, EOS, PAD, MAX_NEW = 4, 1, 0, 3
 PROMPT = [2]
 BETA = 0.5
-FOR_TABLE = PPOConfig(iterations=100, batch_size=512, epochs=2, minibatches=2, lr=0.05, value_lr=0.1, beta=BETA)
+FOR_TABLE = PPOConfig(iterations=150, batch_size=512, epochs=2, minibatches=2, lr=0.05, value_lr=0.1, beta=BETA)
 FOR_GPT = PPOConfig(iterations=100, batch_size=512, epochs=2, minibatches=2, lr=1e-3, value_lr=1e-2, beta=BETA)
 ANSWERS = [list(answer) for n in range(1, MAX_NEW + 1) for answer in product(range(V), repeat=n)
            if EOS not in answer[:-1] and (answer[-1] == EOS or n == MAX_NEW)]  # 40: they end with EOS, or are full

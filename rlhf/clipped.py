@@ -25,8 +25,8 @@ def value_loss(values: Tensor, returns: Tensor, mask: Tensor, old_values: Tensor
                clip: float = 0.2) -> Tensor:
     """Half the mean squared error of the value head.
 
-    old_values: given, a value may move from them by `clip` at most, as in OpenAI's code. Not used here: at this scale
-    it held the value head back so much that it explained nothing for a whole run.
+    old_values: given, a value may move from them by `clip` at most, as in OpenAI's code. Not used here: returns of this
+    scale are further than that from a value head that begins at 0, and it would follow them slowly.
     """
     errors = (values - returns).square()
     if old_values is not None:

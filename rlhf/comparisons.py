@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 from common.batches import torch_random_state
+from common.command import UserError
 from common.config import option
 from common.run import RunConfig
 from rlhf import language
@@ -15,6 +16,7 @@ from rlhf.preferences import Pairs, compare
 from rlhf.rollout import sample
 
 PORTION = 512  # answers that are written at once
+ROUNDS = 50  # in which all pairs have to be found; two answers of SFT are the same once in a hundred times
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,13 @@ def answer(policy: Policy, prompts: list[list[int]], rng: torch.Generator) -> An
 
 
 def draw_pairs(model: nn.Module, n: int, *seed: int) -> Pairs:
-    """n questions, answered twice and compared. Where both answers come out the same, others take their place."""
+    """n questions, answered twice and compared. Where both answers come out the same, others take their place.
+
+    UserError for a model that says the same every time.
+    """
     rng = torch_random_state(*seed)
     questions, first, second = [], [], []
-    while len(questions) < n:
+    for _ in range(ROUNDS):
         asked = language.prompts(n - len(questions), rng)
         drawn = zip(asked, written(model, asked, rng), written(model, asked, rng))
         for question, a, b in drawn:
@@ -59,4 +64,9 @@ def draw_pairs(model: nn.Module, n: int, *seed: int) -> Pairs:
                 questions.append(question)
                 first.append(a)
                 second.append(b)
+        if len(questions) == n:
+            break
+    else:
+        raise UserError(f"the model gives the same answer again and again: {ROUNDS} rounds found {len(questions):,} of "
+                        f"{n:,} pairs of different ones")
     return compare(questions, first, second, language.gold_of, language.PAD_ID, rng)

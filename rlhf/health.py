@@ -1,14 +1,14 @@
 """What the figures of a PPO run mean, which of them are healthy, and which say that it is going wrong.
 
-The names are those of TRL; `gold`, `length`, `ended` and explained variance are added. Unlike there, every mean is over
-real tokens: padding is in none of them.
+The names are those of TRL; `gold`, `length`, `ended`, `ratio_first` and explained variance are added. Unlike there,
+every mean is over real tokens: padding is in none of them.
 """
 
 from collections.abc import Mapping
 
 from common.report import table
 
-KL_ALARM, ENTROPY_ALARM, ENDED_ALARM = 10.0, 0.15, 0.5
+KL_ALARM, ENTROPY_ALARM, ENDED_ALARM, RATIO_ALARM = 10.0, 0.15, 0.5, 1e-3
 PATIENCE = 20  # iterations after which the value head should have learned something
 
 MEANING = {  # name: (what it is, healthy, alarming)
@@ -16,6 +16,7 @@ MEANING = {  # name: (what it is, healthy, alarming)
                      f"above {KL_ALARM:.0f}; below 0 for long: the sampler is not the policy"),
     "objective/scores": ("what is maximised: the reward model's score", "rises, then levels off",
                          "rises while gold falls: the reward model is being fooled"),
+    "objective/non_score_reward": ("- beta x KL", "0 at first, then below", "above 0 for long, as KL below it"),
     "objective/rlhf_reward": ("score - beta x KL", "rises", "falls"),
     "gold": ("the hidden truth, which nothing trained here sees", "rises with the scores", "falls while they rise"),
     "policy/entropy_avg": ("uncertainty of the next token, in nats", "falls slowly from 1.0 to 0.5",
@@ -40,6 +41,9 @@ def warnings(history: list[Mapping[str, float]]) -> list[str]:
     if not history:
         return []
     now, found = history[-1], []
+    if abs(now["val/ratio_first"] - 1) > RATIO_ALARM:
+        found.append(f"the first ratio is {now['val/ratio_first']:.4f} and not 1: the sampler and the update see two "
+                     "different policies (dropout, a temperature, rounding)")
     if now["objective/kl"] > KL_ALARM:
         found.append(f"KL {now['objective/kl']:.1f} is over the alarm line of {KL_ALARM:.0f} nats: the reward model is "
                      "asked about answers unlike those that it was trained on; a larger beta holds the policy back")

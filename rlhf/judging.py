@@ -17,7 +17,8 @@ from rlhf.policy import Policy
 N = 1000  # answers that are judged
 HEADER = ("", "gold", "asked never", "proxy", "KL", "tokens", "ended", "rollout s", "score s", "update s")
 LEGEND = ("gold: the hidden truth; asked never: the same for animals that training never asked about\n"
-          "proxy: the reward model, in standard deviations above SFT; KL: nats an answer from SFT; s: CPU-seconds")
+          "proxy: the reward model that was maximised (PPO on gold: the strong one), in deviations above SFT\n"
+          "KL: nats an answer from SFT; s: CPU-seconds")
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ def k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
 def next_beta(beta: float, kl: float, target: float, n_episodes: int, horizon: int) -> float:
     """The weight of the KL after n_episodes more answers, steered so that the KL comes to `target` nats an answer.
 
-    Ziegler et al. 2019 (arXiv:1909.08593), section 2.2: beta (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon). kl:
+    beta (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon): the controller of Ziegler et al. 2019 (arXiv:1909.08593,
+    section 2.2) as their code has it, where n / horizon stands for the paper's constant. kl:
     the mean over answers of the sum over tokens; a mean over tokens would be compared with a target twenty times as
     large. The runs of this project keep beta fixed, so that a figure belongs to a beta.
 

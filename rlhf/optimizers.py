@@ -20,8 +20,8 @@ def supervised(model: nn.Module, muon_lr: float, adam_lr: float,
 def for_ppo(policy: Policy, lr: float, value_lr: float) -> torch.optim.Adam:
     """Adam with a learning rate for the trunk and a larger one for the value head.
 
-    At the trunk's rate the head lags behind the returns for the whole run and explains nothing; ten times as much is
-    usual. eps as in OpenAI's code: with 1e-8 the first steps are too bold.
+    The head begins at 0 and has to follow returns that change with the policy; ten times the trunk's rate is usual. eps
+    is that of OpenAI's code.
     """
     return torch.optim.Adam([{"params": list(policy.model.parameters()), "lr": lr},
                              {"params": list(policy.value.parameters()), "lr": value_lr}], eps=1e-5)

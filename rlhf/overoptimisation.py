@@ -107,8 +107,8 @@ def what_happened(sft: dict[str, float], ppo: Run, on_gold: Run, unheld: Run, be
     return "\n".join([
         f"What happened: PPO with beta 0.1 moved the gold score from {sft['gold']:+.2f} to {ppo.judged['gold']:+.2f}, "
         f"{ppo.judged['kl']:.1f} nats away,",
-        f"without ever seeing it; trained on the gold score itself it comes to {on_gold.judged['gold']:+.2f}, so the "
-        f"reward model was worth {gain / possible:.0%} of that." if possible > 0 else
+        f"without ever seeing it; trained on the gold score itself, as long and with the same beta, it comes to "
+        f"{on_gold.judged['gold']:+.2f}: the learned reward brought {gain / possible:.0%} of that." if possible > 0 else
         "and training on the gold score itself gained nothing, so there is nothing to compare.",
         f"Asked about animals that it was never asked about in training it went from {sft['held_out_gold']:+.2f} to "
         f"{ppo.judged['held_out_gold']:+.2f}.",
@@ -117,5 +117,5 @@ def what_happened(sft: dict[str, float], ppo: Run, on_gold: Run, unheld: Run, be
         f"while the proxy moved by {rise:+.2f}: "
         + ("the reward model was hacked, and only the gold score shows it." if hacked else
            "this time the reward model was not hacked."),
-        "What RL did here is to make answers more frequent that SFT could already give. One seed is not a result.",
+        "One seed is not a result.",
     ])

@@ -24,6 +24,7 @@ class Policy(nn.Module):
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
         self.to(next(model.parameters()).device)
+        self.train(model.training)  # a new module is in training mode, and would take the model along
 
     def values(self, states: Tensor) -> Tensor:
         """(..., D) -> (...)"""

@@ -13,16 +13,17 @@ import torch
 
 from common import checkpoint
 from common.command import command, python
-from common.config import option, parse
+from common.config import option, parse, read_json
 from common.report import Metrics, draw_curves, table
 from common.run import new_folder
 from minigpt import GPT, GPTConfig
 from rlhf import health
+from rlhf.comparisons import RewardConfig
 from rlhf.judging import HEADER, LEGEND, answers_to_scale, judge, normalised_gold, row, samples
 from rlhf.policy import Policy
 from rlhf.ppo_loop import PPOConfig
 from rlhf.saved import POLICY, REWARD_MODEL, load, save
-from rlhf.stages import N_SCALE, learn_by_ppo
+from rlhf.stages import N_SCALE, learn_by_ppo, learning
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PPORunConfig(PPOConfig):
     """Settings of `python -m rlhf.ppo`."""
 
     name: str = option("ppo", "the run is kept in the folder runs/NAME")
-    sft: str | None = option(None, "run of rlhf.sft to begin with (default: the newest)")
+    sft: str | None = option(None, "run of rlhf.sft to begin with (default: the one that the reward model is from)")
     reward_model: str | None = option(None, "run of rlhf.reward_model that scores (default: the newest)")
     gold: bool = option(False, "maximise the gold score itself, on the reward model's scale")
 
@@ -40,14 +41,20 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(PPORunConfig, argv, __doc__)
     checkpoint.check_name(config.name)
     torch.set_flush_denormal(True)
-    source = Path(config.sft) if config.sft else checkpoint.newest_run("sft")
-    sft, sizes = load(source, POLICY, new_model)
     scorer = Path(config.reward_model) if config.reward_model else checkpoint.newest_run("reward_model")
     proxy, _ = load(scorer, REWARD_MODEL, new_model)
+    source = Path(config.sft or read_json(RewardConfig, scorer / "config.json").sft)
+    sft, sizes = load(source, POLICY, new_model)
     score = normalised_gold(answers_to_scale(sft, N_SCALE, config.seed)) if config.gold else proxy
+    for _ in learning(Policy(copy.deepcopy(sft)), score, replace(config, iterations=1)):
+        pass  # what is refused is refused before a folder is made
     run = new_folder(replace(config, sft=source.as_posix(), reward_model=scorer.as_posix()))
     policy = Policy(copy.deepcopy(sft))
-    history = learn_by_ppo(policy, score, config, run)
+    try:
+        history = learn_by_ppo(policy, score, config, run)
+    except KeyboardInterrupt:
+        print("\nstopped; PPO is not taken up again, it takes ten seconds from the begin")
+        raise
     save(policy.model, POLICY, sizes, run)
     print(table(HEADER, [row("SFT", judge(sft, sft, proxy, seed=config.seed)),
                          row("PPO", judge(policy.model, sft, proxy, seed=config.seed), history)]), LEGEND, sep="\n")

@@ -37,8 +37,8 @@ class PPOConfig:
     batch_size: int = option(128, "answers of a batch", low=2)
     epochs: int = option(1, "times that a batch is gone through", low=1)
     minibatches: int = option(4, "steps of an epoch", low=1)
-    lr: float = option(1e-3, "learning rate of the policy; it falls to 0", low=0)
-    value_lr: float = option(1e-2, "learning rate of the value head", low=0)
+    lr: float = option(2e-3, "learning rate of the policy; it falls to 0", low=0)
+    value_lr: float = option(2e-2, "learning rate of the value head", low=0)
     beta: float = option(0.1, "weight of the KL, in units of the score for a nat", low=0)
     gamma: float = option(1.0, "discount of later rewards; 1: the end counts as much as the begin", low=0, high=1)
     lam: float = option(0.95, "lambda of GAE: 1 trusts what came, 0 the value head", low=0, high=1)
@@ -55,9 +55,10 @@ def ppo(policy: Policy, score: Score, prompts: Callable[[int, torch.Generator], 
 
     prompts(n, rng): n questions. The reference is the policy as it is at the begin.
     penalty: how the KL is estimated in the reward; anything but k1 is wrong (kl.py).
-    UserError for a score that is no number, where no answer of the first batch comes to its end, and as
-    `sample`.
+    UserError for a score that is no number, where no answer of the first batch comes to its end, where the update
+    diverges, and as `sample`.
     """
+    policy.eval()  # dropout would make the ratio other than 1 before the first step
     reference = frozen_copy(policy.model)
     adam = for_ppo(policy, config.lr, config.value_lr)
     rates = [group["lr"] for group in adam.param_groups]
@@ -113,7 +114,9 @@ def update(policy: Policy, adam: torch.optim.Optimizer, rollout: Rollout, scores
                       "loss/value_avg": value_loss(values, of_returns, some.mask)}
             adam.zero_grad()
             (losses["loss/policy_avg"] + config.value_weight * losses["loss/value_avg"]).backward()
-            nn.utils.clip_grad_norm_(policy.parameters(), config.max_norm)
+            norm = nn.utils.clip_grad_norm_(policy.parameters(), config.max_norm)
+            if not norm.isfinite():
+                raise UserError("the update of PPO diverges, its gradient is no number: a smaller lr or beta may help")
             adam.step()
             steps.append({**losses, **update_size(logp, old, of_advantages, some.mask, config.clip),
                           "policy/entropy_avg": masked_mean(entropy, some.mask)})

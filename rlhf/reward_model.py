@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     with says_how_to_go_on(MODULE, run):
         _, measured = learn_preferences(sft, sizes, config, run)
     print(report(measured))
-    print(f"next:  {python()} -m rlhf.ppo")
+    print(f"next:  {python()} -m rlhf.ppo --reward-model {run.as_posix()}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     print(table(HEADER, [row("SFT", judge(model, model, seed=config.seed))]), LEGEND, sep="\n")
     print(samples({"SFT": model}, seed=config.seed))
     print(draw_curves(Metrics(run / "metrics.jsonl"), {"nats a token": ["loss", "held_out_loss"]}, run / "curve.png"))
-    print(f"next:  {python()} -m rlhf.reward_model")
+    print(f"next:  {python()} -m rlhf.reward_model --sft {run.as_posix()}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The three stages, one function each: demonstrations, preferences, PPO. The commands of this package call them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from rlhf.optimizers import supervised
 from rlhf.policy import Policy, frozen_copy
 from rlhf.ppo_loop import PPOConfig, ppo
 from rlhf.preferences import PairBatches, Pairs, agreement, pair_loss
+from rlhf.rollout import Rollout
 from rlhf.saved import POLICY, REWARD_MODEL, save
 from rlhf.scorer import RewardModel
 
@@ -59,6 +60,12 @@ def learn_preferences(sft: nn.Module, sizes: dict, config: RewardConfig, run: Pa
     return model, {**agreement(model, held_out), "correlation": torch.corrcoef(both)[0, 1].item()}
 
 
+def learning(policy: Policy, score: Callable[[Answers], Tensor],
+             config: PPOConfig) -> Iterator[tuple[Rollout, dict[str, float]]]:
+    """PPO in this language: an iteration each time that it is asked for the next one."""
+    return ppo(policy, score, language.prompts, config, language.MAX_NEW, language.EOS_ID, language.PAD_ID)
+
+
 def learn_by_ppo(policy: Policy, score: Callable[[Answers], Tensor], config: PPOConfig, run: Path,
                  title: str = "PPO") -> list[dict[str, float]]:
     """Stage 3. Train `policy` in place; what was measured in each iteration, the gold score of its answers included.
@@ -66,7 +73,7 @@ def learn_by_ppo(policy: Policy, score: Callable[[Answers], Tensor], config: PPO
     Warnings are printed once, when they first apply.
     """
     metrics, history, said = Metrics(run / "metrics.jsonl"), [], set()
-    iterations = ppo(policy, score, language.prompts, config, language.MAX_NEW, language.EOS_ID, language.PAD_ID)
+    iterations = learning(policy, score, config)
     for rollout, measured in tqdm(iterations, desc=title, total=config.iterations, unit="batch", mininterval=1.0):
         measured["gold"] = language.gold_of(rollout.answers).mean().item()  # watched, never learned from
         history.append(measured)

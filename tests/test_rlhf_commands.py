@@ -1,6 +1,8 @@
 """The commands of rlhf, tiny: they run one after the other, say what they found, and refuse what cannot work."""
 
+import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -141,10 +143,7 @@ def test_a_reward_that_is_no_number(here, capsys):
     state = checkpoint.load(path)
     state["model"]["head.bias"][0] = float("nan")
     checkpoint.save(state, path)
-    with pytest.raises(SystemExit) as ended:
-        ppo.main([*PPO])
-    equal(ended.value.code, 2, "exit code")
-    says(capsys.readouterr().err.splitlines()[-1], "error: ", "16 of 16", "NaN or infinite")
+    says(refused(capsys, ppo.main, *PPO), "16 of 16", "NaN or infinite")
 
 
 def test_answers_that_never_end(here, capsys):
@@ -152,10 +151,33 @@ def test_answers_that_never_end(here, capsys):
     state = checkpoint.load(path)
     state["model"]["decoder.final_norm.bias"] -= 1000.0 * state["model"]["token.weight"][1]  # no state looks like EOS
     checkpoint.save(state, path)
+    says(refused(capsys, ppo.main, *PPO), "none of 16 answers came to its end")
+
+
+def test_a_model_that_always_says_the_same(here, capsys, monkeypatch):
+    monkeypatch.setattr("rlhf.comparisons.ROUNDS", 3)
+    monkeypatch.setattr("rlhf.comparisons.written", lambda model, asked, rng: [[1]] * len(asked))
     with pytest.raises(SystemExit) as ended:
-        ppo.main([*PPO])
+        reward_model.main([*REWARD, "--name", "same"])
     equal(ended.value.code, 2, "exit code")
-    says(capsys.readouterr().err.splitlines()[-1], "error: ", "none of 16 answers came to its end")
+    says(capsys.readouterr().err, "the same answer again and again", "3 rounds found 0 of 60")
+
+
+def test_ppo_begins_with_the_model_that_the_reward_model_is_from(here, capsys):
+    sft.main([*SFT, "--name", "sft-newer", "--seed", "9"])
+    capsys.readouterr()
+    ppo.main([*PPO, "--name", "pair"])
+    equal(checkpoint.load(here / "runs" / "pair" / "best.pt")["kind"], "language model", "")
+    config = json.loads((here / "runs" / "pair" / "config.json").read_text())
+    equal(config["sft"], "runs/sft", "not the newest one: its scores would have another zero")
+
+
+def test_ctrl_c_in_ppo(here, capsys, monkeypatch):
+    monkeypatch.setattr(ppo, "learn_by_ppo", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit) as ended:
+        ppo.main([*PPO, "--name", "off"])
+    equal(ended.value.code, 130, "exit code")
+    says(capsys.readouterr().out, "stopped; PPO is not taken up again")
 
 
 def test_a_run_that_was_not_finished(here, capsys):

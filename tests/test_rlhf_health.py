@@ -5,7 +5,8 @@ import pytest
 from rlhf import health
 from tests.explain import equal
 
-WELL = {"objective/kl": 3.0, "policy/entropy_avg": 0.8, "val/explained_variance": 0.3, "val/ended": 0.99}
+WELL = {"objective/kl": 3.0, "policy/entropy_avg": 0.8, "val/explained_variance": 0.3, "val/ended": 0.99,
+        "val/ratio_first": 1.0}
 
 
 def after(n: int, **last: float) -> list[str]:
@@ -19,6 +20,7 @@ def test_a_healthy_run_is_left_alone():
 
 @pytest.mark.parametrize(("name", "value", "word"), [
     ("objective/kl", 10.1, "alarm line"), ("policy/entropy_avg", 0.14, "collapsed"),
+    ("val/ratio_first", 0.99, "two different policies"),
     ("val/explained_variance", 0.0, "explains nothing"), ("val/ended", 0.4, "40% of the answers"),
 ])
 def test_each_alarm_by_itself(name, value, word):

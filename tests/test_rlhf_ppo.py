@@ -52,6 +52,51 @@ def test_the_first_iteration_begins_at_the_reference():
     close(torch.tensor(first["val/explained_variance"]), torch.tensor(0.0), "a value head of zeros", atol=1e-6)
 
 
+def test_dropout_is_off_in_the_update_too():
+    """Else the policy that is updated is not the one that wrote the answers."""
+    model = GPT(GPTConfig(V, 16, 1, 2, max_len=12, dropout=0.5, eos_id=EOS)).eval()
+    made = Policy(model)
+    equal(model.training, False, "a value head on a model does not switch its dropout on")
+    for line in run(made, first_is_four, iterations=2):
+        close(torch.tensor(line["val/ratio_first"]), torch.tensor(1.0), "the ratio before the first step", atol=1e-5)
+
+
+def test_what_the_update_learns_from(monkeypatch):
+    """Returns are made before whitening, advantages after; both are those of the whole batch, made by hand here."""
+    from rlhf import ppo_loop
+
+    seen = {"policy_loss": [], "value_loss": []}
+    for name in seen:
+        real = getattr(ppo_loop, name)
+        monkeypatch.setattr(ppo_loop, name, lambda *a, real=real, name=name: seen[name].append(a) or real(*a))
+    made = policy()
+    torch.nn.init.normal_(made.value.weight)
+    config = PPOConfig(iterations=1, batch_size=32, minibatches=1, beta=0.0, lam=1.0)
+    [(rollout, _)] = ppo(made, first_is_four, prompts, config, max_new=6, eos_id=EOS, pad_id=PAD)
+    scores, mask = first_is_four(rollout.answers), rollout.answers.mask
+    returns = scores.unsqueeze(1).expand(mask.shape)[mask]  # lambda 1, gamma 1, no KL: what came, at every token
+    raw = returns - rollout.values[mask]
+    [(_, _, advantages, of_policy, _)], [(_, of_value, same_mask)] = seen["policy_loss"], seen["value_loss"]
+    white = (raw - raw.mean()) / raw.std(correction=0)
+    close(of_value[same_mask].sort().values, returns.sort().values, "returns are made before whitening", atol=1e-5)
+    close(advantages[of_policy].sort().values, white.sort().values, "the policy learns whitened ones", atol=1e-4)
+
+
+def test_the_value_head_learns_to_foresee():
+    """What the first token will be cannot be foreseen, but behind it all is known."""
+    made = policy()
+    before = made.value.weight.clone()
+    measured = run(made, first_is_four, lr=0.0, iterations=80)
+    assert not torch.equal(made.value.weight, before), "the value head is not trained"
+    late = sum(line["val/explained_variance"] for line in measured[-40:]) / 40
+    assert late > 0.2, f"the value head should explain what is known, explained variance came {late:.2f}"
+
+
+def test_an_update_that_diverges():
+    with pytest.raises(UserError, match="the update of PPO diverges"):
+        run(policy(), first_is_four, beta=float("inf"))
+
+
 def test_the_reference_stays_and_the_policy_leaves_it(monkeypatch):
     from rlhf import ppo_loop
 
