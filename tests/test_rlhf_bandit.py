@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlhf import bandit
+from rlhf.advantages import gae
 from rlhf.answers import log_probs
 from rlhf.bandit import ANSWERS, Table, distribution, divergence, every_answer, objective, optimum, train
 from rlhf.closed_form import small_gpt
@@ -83,3 +84,34 @@ def test_without_eos_in_the_loss_the_gradient_points_elsewhere():
     without = expected_gradient(model, R, answers.mask & (answers.tokens != bandit.EOS))
     cosine = torch.cosine_similarity(without, true.flatten(), dim=0)
     assert cosine < 0.9, f"EOS left out should be visible, cosine came {cosine:.3f}"
+
+
+def values_of_beginnings(log_p: torch.Tensor) -> torch.Tensor:
+    """The exact V: for every answer and place the mean score of all answers that begin the same way, (40, 3)."""
+    p, values = log_p.exp().float(), torch.zeros(40, 3)
+    for i, answer in enumerate(ANSWERS):
+        for t in range(len(answer)):
+            same = torch.tensor([other[:t] == answer[:t] for other in ANSWERS])
+            values[i, t] = (p * R)[same].sum() / p[same].sum()
+    return values
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.95, 0.5])
+def test_gae_is_right_for_any_lambda_if_the_values_are(lam):
+    """With the exact V the expected gradient is the true one; with a wrong V only for lambda 1."""
+    model, answers = Table(), every_answer()
+    logp = log_probs(model, answers)
+    p = logp.detach().sum(1).exp()
+    true, = torch.autograd.grad((logp.sum(1).exp() * R).sum(), model.head.weight, retain_graph=True)
+    rewards = torch.zeros(40, 3).scatter(1, answers.lengths.unsqueeze(1) - 1, R.unsqueeze(1))
+
+    def error(values: torch.Tensor) -> float:
+        advantages, _ = gae(rewards, values.masked_fill(~answers.mask, 0.0), answers.mask, 1.0, lam)
+        came, = torch.autograd.grad((p.unsqueeze(1) * advantages * logp).sum(), model.head.weight, retain_graph=True)
+        return ((came - true).norm() / true.norm()).item()
+
+    assert error(values_of_beginnings(logp.detach().double().sum(1))) < 1e-5, "the exact V adds no error"
+    wrong = {tuple(answer[:t]): torch.randn(()) for answer in ANSWERS for t in range(len(answer))}
+    off = error(torch.tensor([[wrong.get(tuple(answer[:t]), 0.0) if t < len(answer) else 0.0 for t in range(3)]
+                              for answer in ANSWERS]))
+    assert off < 1e-5 if lam == 1.0 else off > 0.02, f"lambda {lam}: a wrong V gave an error of {off:.3f}"

@@ -7,8 +7,10 @@ import torch
 
 from common.command import UserError
 from minigpt import GPT, GPTConfig
-from rlhf.policy import Policy
+from rlhf.answers import log_probs
+from rlhf.policy import Policy, frozen_copy
 from rlhf.ppo_loop import PPOConfig, ppo
+from rlhf.rollout import sample
 from tests.explain import close, equal, same
 
 V, EOS, PAD = 8, 1, 0
@@ -50,6 +52,12 @@ def test_the_first_iteration_begins_at_the_reference():
     close(torch.tensor(first["objective/kl"]), torch.tensor(0.0), "KL to a copy of itself", atol=1e-5)
     close(torch.tensor(first["val/ratio_first"]), torch.tensor(1.0), "the ratio before the first step", atol=1e-5)
     close(torch.tensor(first["val/explained_variance"]), torch.tensor(0.0), "a value head of zeros", atol=1e-6)
+
+
+def test_at_first_every_token_is_as_probable_as_under_the_reference():
+    made = policy()
+    came = sample(made, PROMPTS * 10, 6, EOS, PAD)
+    close(came.logp, log_probs(frozen_copy(made.model), came.answers), "KL of each token at step 0", rtol=0, atol=1e-5)
 
 
 def test_dropout_is_off_in_the_update_too():
