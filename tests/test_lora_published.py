@@ -100,6 +100,9 @@ def test_theirs_opens_here(name, tmp_path, libraries):
     close(run(model), run(other.base_model.model), "names, alpha / r, or the rows of a part", rtol=1e-4, atol=1e-5)
     equal({len(pair.A) for layer in loras(model).values() for pair in layer.pairs.values()}, {2, 4}, "ranks")
     equal({layer.dropout.p for layer in loras(model).values()}, {0.1}, "dropout")
+    expected = run(model)
+    save_adapter(model, tmp_path / "adapter")
+    close(run(load(name, tmp_path)), expected, "written again, with ranks and alphas that differ", rtol=1e-4, atol=1e-5)
 
 
 def load(name, folder):
