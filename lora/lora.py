@@ -42,8 +42,9 @@ class LowRank(nn.Module):
 class LoRA(nn.Module):
     """What stands in the place of a layer: the layer itself, `base`, and a low-rank pair for some of its outputs.
 
-    A stacked matrix (Q, K and V in one) has a pair for each part that is adapted: for Q and V, those are the W'_q and
-    W'_v of section 4.2, and K is left alone. Nothing merges by itself, neither in train() nor in eval().
+    A stacked matrix (common/layers.py: Stacked) holds Q, K and V one below the other. It has a pair for each part that
+    is adapted: for Q and V, those are the W'_q and W'_v of section 4.2, and K's outputs are left alone. Nothing merges
+    by itself, neither in train() nor in eval().
     """
 
     def __init__(self, base: nn.Module, rows: dict[str, slice], pairs: dict[str, LowRank], dropout: float) -> None:

@@ -3,7 +3,9 @@
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning" (arXiv:2104.08691), section 2.
 
 Seen from the model they are new words: the vocabulary grows from V to V + P, and rows of tokens begin with the numbers
-V ... V + P - 1. So nothing else in the model has to know of them; only the table of vectors is another one.
+V ... V + P - 1. So nothing else in the model has to know of them; only the table of vectors is another one. They stand
+on positions, as words do, and enter at the first layer alone; a prefix (prefix_tuning.py) stands on none and enters
+every layer.
 """
 
 from collections.abc import Sequence

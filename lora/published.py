@@ -2,8 +2,8 @@
 
 The names are those of the published model (common/hub.py translates them), so an adapter made here opens there on the
 same base, and theirs here. Where Q, K and V are three matrices there, each has a pair of its own, as here. GPT-2 keeps
-them in one, and `peft` knows one pair for it: so Q's and V's own pairs are written as one of rank 2r, whose B is zero
-where Q's half of r meets V's rows, and the other way round. Read back, it stays one pair.
+them in one, and `peft` knows one pair for it. So Q's and V's own pairs are written as one of rank 2r: A has A_q above
+A_v; B has B_q at the top left, B_v at the bottom right, and zeros elsewhere (K's rows too). Read back, it stays one.
 """
 
 import json

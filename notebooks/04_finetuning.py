@@ -136,7 +136,7 @@ def taught(head, name, labelled, seed=0, pretrained=True, steps=TAUGHT):
 
 
 for head, name in ((classifying, "sentiment"), (tagging, "entities"), (answering, "questions")):
-    scores, given, held_out = taught(head, name, 20 if SHORT else 1_000, steps=TAUGHT if SHORT else 2 * TAUGHT)
+    scores, given, held_out = taught(head, name, 200 if SHORT else 1_000, steps=TAUGHT if SHORT else 2 * TAUGHT)
     print(f"{name}: " + ", ".join(f"{score} {value:.2f}" for score, value in scores.items()))
     print(table(["held out", "answered", "truth"], [head.shown(*pair) for pair in zip(held_out[:4], given[:4])]), "\n")
 

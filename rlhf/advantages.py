@@ -1,6 +1,7 @@
 """From the score of an answer to what each of its tokens is worth: rewards, returns, advantages. All (B, L).
 
-`mask` (B, L), bool: True = a token of the answer, EOS included. Behind it all results are 0.
+`mask` (B, L), bool: True = a token of the answer, EOS included. Behind it all results are 0. V_t is the value of the
+state before token t is written: what the value head expects when it does not know yet which token comes.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,9 @@ def token_rewards(scores: Tensor, logp: Tensor, ref_logp: Tensor, mask: Tensor, 
 
     scores (B,); logp, ref_logp (B, L). Ziegler et al. 2019, section 2, eq. 2, token by token. Summed over an answer
     this is score - beta x log(pi / ref): with gamma = 1 the return is exactly what is to be maximised. The score stands
-    at the last real token (EOS); some libraries put it on the padding behind EOS, which has to be learned as a state of
-    its own.
+    at the last token of the answer, EOS where it has one; some libraries put it on the padding behind EOS, which has to
+    be learned as a state of its own. One token's log pi - log ref (k1) is one sample of the KL, sometimes negative; its
+    mean is the KL.
     penalty: another estimator of rlhf/kl.py, to see what becomes of it.
     """
     rewards = (-beta * penalty(logp, ref_logp)).masked_fill(~mask, 0.0)
@@ -49,8 +51,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: 
         return  = A_t + V_t, which the value head learns
 
     lam = 1: what came minus what was expected, right on average whatever V is. lam = 0: delta, right only if V is.
-    Between them it is a bet on the value head. Returns are made here, before any whitening: whitened ones would teach
-    the value head numbers without a scale.
+    Between them it averages out luck, but trusts the value head's errors the more, the smaller lam is. Returns are made
+    here, before any whitening: whitened ones would teach the value head numbers without a scale.
     """
     values, rewards = values.masked_fill(~mask, 0.0), rewards.masked_fill(~mask, 0.0)
     advantages = torch.zeros_like(rewards)

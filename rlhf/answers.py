@@ -2,9 +2,12 @@
 
 Everything that is right or wrong by one place is here. A row is the question, the answer, padding:
 
-    ids     tell about fox the fox is kind . <eos> <pad> <pad>
-    starts             3 (the first token of the answer)
-    mask                T   T   T  T   T   T     F     F        (B, L): a token of the answer, EOS included
+    ids      tell  about  fox  the  fox  is  kind  .  <eos>  <pad>  <pad>
+    starts   3 (the first token of the answer)
+    mask                        T    T   T    T    T    T      F      F
+
+Column j of mask (B, L) is the j-th token of the answer, not column j of ids; L is the length of the longest answer. EOS
+belongs to the answer. One that is cut off has no EOS, and its last token is simply the last one written.
 
 What predicts a token is the state one place before it. So the first token of the answer is predicted by the last one of
 the question, EOS is predicted by the token before it, and the state at EOS predicts nothing that counts.

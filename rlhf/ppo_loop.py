@@ -42,7 +42,7 @@ class PPOConfig:
     beta: float = option(0.1, "weight of the KL, in units of the score for a nat", low=0)
     gamma: float = option(1.0, "discount of later rewards; 1: the end counts as much as the begin", low=0, high=1)
     lam: float = option(0.95, "lambda of GAE: 1 trusts what came, 0 the value head", low=0, high=1)
-    clip: float = option(0.2, "how far a step may take the probability of a token, as a ratio", low=0.001, high=1)
+    clip: float = option(0.2, "a token is pushed on until its probability has changed by this share", low=0.001, high=1)
     value_weight: float = option(0.5, "what the loss of the value head counts", low=0)
     max_norm: float = option(1.0, "largest norm of the gradient", low=0.001)
     seed: int = option(0, "seed of everything random", low=0, high=2**63 - 1)
