@@ -49,7 +49,7 @@ def small_gpt() -> nn.Module:
     model = GPT(GPTConfig(bandit.V, 64, 2, 2, max_len=4, dropout=0.0, eos_id=bandit.EOS))
     for p in model.parameters():
         if p.ndim == 2:
-            nn.init.normal_(p, std=0.1)
+            nn.init.normal_(p, std=0.07)
     return model
 
 

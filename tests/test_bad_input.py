@@ -54,11 +54,12 @@ def run(folder, tmp_path, monkeypatch):
 def refused(capsys, main, *argv: str, code: int = 2) -> str:
     """The command ends with the exit code and one line on stderr; that line."""
     capsys.readouterr()
+    before = set(Path("runs").glob("*"))
     with pytest.raises(SystemExit) as ended:
         main(list(argv))
     equal(ended.value.code, code, "exit code")
     lines = capsys.readouterr().err.splitlines()
-    made = [run for run in Path("runs").glob("*") if run.is_dir() and not any(run.glob("*.pt"))]
+    made = set(Path("runs").glob("*")) - before
     assert not made, f"a mistake leaves no empty folder behind, came {made}"
     assert len(lines) == 1 and lines[0].startswith("error: "), f'expected one line "error: ...", came {lines}'
     return lines[0]

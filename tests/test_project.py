@@ -111,7 +111,7 @@ def test_make_bench_runs_all_benchmarks():
     dry = make("-n", "bench", "ARGS=--short")
     assert dry.returncode == 0, dry.stderr
     came = [" ".join(line.split()) for line in dry.stdout.splitlines() if "tests.benchmarks" in line]
-    packages = ("minibert", "minigpt", "minit5")
+    packages = ("minibert", "minigpt", "minit5", "lora")
     assert came == [f".venv/bin/python -m tests.benchmarks.bench_{name} --short" for name in packages]
     assert all(exists(line.split()[2]) for line in came), f"a benchmark is not there: {came}"
 
